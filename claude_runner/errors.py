@@ -1,0 +1,52 @@
+"""What may go wrong that is the caller's business.
+
+Anything else that is raised is a bug: it is logged with an id, and the caller
+is shown only that id.
+"""
+
+from typing import ClassVar
+
+
+class RunnerError(Exception):
+    """An expected failure, worded for the person or agent who caused it.
+
+    Attributes:
+        code: A word for programs, the same on every face.
+        status: The HTTP status it becomes (RFC 9110, section 15).
+        field: The parameter at fault, where there is one.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidError(RunnerError):
+    """A value given is not one that can be used."""
+
+    code = "invalid"
+    status = 422
+
+
+class NotFoundError(RunnerError):
+    """The thing named does not exist."""
+
+    code = "not_found"
+    status = 404
+
+
+class ConflictError(RunnerError):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+
+
+class UnavailableError(RunnerError):
+    """Something outside this program is in the way: a disk, a lock, a missing program."""
+
+    code = "unavailable"
+    status = 503

@@ -1,0 +1,74 @@
+"""Who changed what: wakes whoever waits for a change, inside the process.
+
+A change is a pointer, never the thing: a topic and the id of the row. Whoever is woken reads the database.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Topic(StrEnum):
+    """The kinds of things that change."""
+
+    JOBS = "jobs"
+    RUNS = "runs"
+    EVENTS = "events"
+
+
+class Change(NamedTuple):
+    """Something changed: read it again."""
+
+    topic: Topic
+    key: str
+
+
+class Subscription:
+    """The changes of some topics since they were last taken; the same change twice is one.
+
+    Attributes:
+        changed: Set while there are changes to take.
+    """
+
+    def __init__(self, topics: frozenset[Topic]) -> None:
+        self.changed = asyncio.Event()
+        self._topics = topics
+        self._changes: dict[Change, None] = {}
+
+    def take(self) -> list[Change]:
+        """Return the changes since the last call, oldest first."""
+        changes = list(self._changes)
+        self._changes.clear()
+        self.changed.clear()
+        return changes
+
+    def note(self, change: Change) -> None:
+        """Keep the change, if it is of a topic subscribed to."""
+        if change.topic in self._topics:
+            self._changes[change] = None
+            self.changed.set()
+
+
+class Hub:
+    """Publish and subscribe, on the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def publish(self, topic: Topic, key: str) -> None:
+        """Tell every subscriber of the topic that the thing of this key changed."""
+        change = Change(topic, key)
+        for subscription in self._subscriptions:
+            subscription.note(change)
+
+    @contextmanager
+    def subscribe(self, *topics: Topic) -> Iterator[Subscription]:
+        """Listen to topics while the context is open; a change published from then on is not lost."""
+        subscription = Subscription(frozenset(topics))
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
