@@ -68,6 +68,7 @@ class Settings:
         home: Folder of `jobs.db`, `claude_playground/` and what else the server keeps.
         max_concurrent_runs: Claude Code processes at a time, at least 1.
         shutdown_grace_seconds: Seconds that running runs get once the server is told to stop.
+        rehearsal: Whether every run goes to the embedded stand-in model, as in the demo.
         environment: What the server was started with; the agent chooses from it what a run may see.
     """
 
@@ -79,6 +80,7 @@ class Settings:
     shutdown_grace_seconds: float = 5.0
     exit_on_eof: bool = True
     log_level: str = "INFO"
+    rehearsal: bool = False
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @property
@@ -170,9 +172,11 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
+        """Return the present instant, in UTC."""
         return datetime.now(UTC)  # noqa: TID251 - the one place that reads it
 
     async def wait(self, event: asyncio.Event, until: datetime | None) -> None:
+        """Return once the event is set or the instant has come, whichever is first."""
         seconds = None if until is None else max(0.0, (until - self.now()).total_seconds())
         try:
             async with asyncio.timeout(seconds):

@@ -32,8 +32,8 @@ class Subscription:
         changed: Set while there are changes to take.
     """
 
-    def __init__(self, topics: frozenset[Topic]) -> None:
-        self.changed = asyncio.Event()
+    def __init__(self, topics: frozenset[Topic], changed: asyncio.Event) -> None:
+        self.changed = changed
         self._topics = topics
         self._changes: dict[Change, None] = {}
 
@@ -64,9 +64,14 @@ class Hub:
             subscription.note(change)
 
     @contextmanager
-    def subscribe(self, *topics: Topic) -> Iterator[Subscription]:
-        """Listen to topics while the context is open; a change published from then on is not lost."""
-        subscription = Subscription(frozenset(topics))
+    def subscribe(self, *topics: Topic, wake: asyncio.Event | None = None) -> Iterator[Subscription]:
+        """Listen to topics while the context is open; a change published from then on is not lost.
+
+        Args:
+            topics: What to hear of.
+            wake: What to set at a change, where the listener waits for other things as well.
+        """
+        subscription = Subscription(frozenset(topics), wake or asyncio.Event())
         self._subscriptions.add(subscription)
         try:
             yield subscription

@@ -1,0 +1,52 @@
+# make demo   see scheduled runs on the embedded stand-in model (ONCE=1: end after the first)
+# make test   run the checks and all tests
+# make run    start the server
+# make bench  measure what the README promises
+# make docs   write the generated parts of the README anew
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An environment whose Python has gone counts for nothing.
+ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
+$(shell rm -f $(VENV)/*.ready)
+endif
+
+.PHONY: demo run test check bench docs constraints
+
+demo: $(VENV)/run.ready
+	@$(RUN) server.py --demo
+
+run: $(VENV)/run.ready
+	@exec $(RUN) server.py
+
+test: $(VENV)/dev.ready
+	@sh tests/system-packages.sh
+	@$(MAKE) --no-print-directory check
+	@rm -f .coverage .coverage.*
+	@$(RUN) -m coverage run -m pytest -n 2 --dist worksteal
+	@$(RUN) -m coverage combine -q && $(RUN) -m coverage report
+
+check: $(VENV)/dev.ready
+	@$(RUN) -m ruff format --check -q . && $(RUN) -m ruff check -q .
+	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
+
+bench: $(VENV)/dev.ready
+	@$(RUN) -m bench
+
+docs: $(VENV)/dev.ready
+	@$(RUN) -m docs.generate
+
+constraints: $(VENV)/dev.ready
+	@( echo '# What the requirements bring in turn, pinned. Made by: make constraints'; $(RUN) -m pip freeze ) >constraints.new
+	@mv constraints.new constraints.txt
+
+# An environment counts once the file that says it is whole is there.
+$(VENV)/run.ready: requirements.txt constraints.txt
+	@sh setup.sh "$(PYTHON)" "$(VENV)" requirements.txt && touch $@
+
+$(VENV)/dev.ready: requirements.txt requirements-dev.txt constraints.txt
+	@sh setup.sh "$(PYTHON)" "$(VENV)" requirements-dev.txt && touch $(VENV)/run.ready $@

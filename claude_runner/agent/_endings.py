@@ -1,0 +1,152 @@
+"""What a run's end means: from what the SDK and the CLI say to a state, a reason and a sentence.
+
+Every failing run closes with a result whose `subtype` may well be "success": what counts is `is_error`, the
+terminal reason, the HTTP status and the SDK's word for the error. An end without a result is an error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from claude_runner.runs import Ending, State, Tokens
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import ResultMessage
+
+SIGN_IN: Final = (
+    "Claude is not signed in on this machine: run `claude` in a terminal and /login once, or put ANTHROPIC_API_KEY "
+    "or CLAUDE_CODE_OAUTH_TOKEN (from `claude setup-token`) into .env"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A way to fail, and what is said about it. A field that is `None` or empty matches anything.
+
+    Attributes:
+        errors: The SDK's words for a failed request (`AssistantMessage.error`).
+        statuses: HTTP statuses of the failed request.
+        terminals: The CLI's terminal reasons.
+        phrases: Parts of the CLI's own words, lower case.
+        said: The sentence; `{said}` stands for the CLI's own words.
+    """
+
+    reason: str
+    said: str
+    errors: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    terminals: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+
+    def matches(self, failure: "Failure") -> bool:
+        """Tell whether the failure is of this kind: one of its marks is enough."""
+        return (
+            failure.api_error in self.errors
+            or failure.status in self.statuses
+            or failure.terminal in self.terminals
+            or any(phrase in failure.said.lower() for phrase in self.phrases)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known of a failed run."""
+
+    said: str
+    api_error: str | None = None
+    status: int | None = None
+    terminal: str | None = None
+
+
+# The first that matches counts.
+RULES: Final = (
+    Rule(
+        "billing",
+        "Claude refused for billing reasons: {said}",
+        errors=("billing_error",),
+        phrases=("credit balance",),
+    ),
+    Rule(
+        "not_signed_in",
+        f"{SIGN_IN} ({{said}})",
+        errors=("authentication_failed", "oauth_org_not_allowed"),
+        statuses=(401, 403),
+        phrases=("not logged in", "could not load aws credentials"),
+    ),
+    Rule("usage_limit", "Claude's usage limit is reached: {said}", errors=("rate_limit",), statuses=(429,)),
+    Rule(
+        "invalid_model",
+        "the model can't be used: {said}; choose another for the job",
+        errors=("model_not_found",),
+        statuses=(404,),
+    ),
+    Rule(
+        "overloaded",
+        "Claude's service did not answer, also when asked again: {said}",
+        errors=("server_error", "overloaded"),
+        statuses=(500, 502, 503, 504, 529),
+    ),
+    Rule("max_turns", "the run took more turns than allowed: {said}", terminals=("max_turns",)),
+    Rule("budget", "the run reached its budget: {said}", terminals=("budget_exhausted",)),
+    Rule(
+        "sandbox_missing",
+        "shell commands can't be confined on this machine: {said}",
+        phrases=("sandbox required but unavailable", "sandbox.failifunavailable"),
+    ),
+    Rule("invalid_request", "Claude refused the request: {said}", statuses=(400, 413)),
+)
+
+
+def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bool) -> Ending:
+    """Return what a run's closing message means.
+
+    Args:
+        result: The closing message.
+        api_error: The SDK's word for the last failed request, if it failed.
+        free: Whether the model was one that costs nothing.
+    """
+    usage = result.model_usage or {}
+    tokens, cost = account(usage)
+    common: dict[str, Any] = {
+        "output": None if result.is_error else result.result,
+        "tokens": tokens if usage else None,
+        "cost_usd": 0.0 if free else cost,
+        "model_usage": usage,
+    }
+    if not result.is_error:
+        return Ending(State.FINISHED, **common)
+    said = (result.result or "; ".join(result.errors or ()) or result.subtype).strip()
+    failure = Failure(said, api_error, result.api_error_status, result.terminal_reason)
+    return _failed(failure, common)
+
+
+def ending_of_failure(said: str) -> Ending:
+    """Return what an end without a closing message means."""
+    return _failed(Failure(said), {})
+
+
+def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | None]:
+    """Add up what each model used; the cost is `None` where the price of one is not on the CLI's list.
+
+    `usage` is the SDK's `model_usage`: the only count that has subagents and helper calls in it.
+    """
+    models = list(usage.values())
+    tokens = Tokens(
+        input=sum(model["inputTokens"] for model in models),
+        output=sum(model["outputTokens"] for model in models),
+        cache_read=sum(model["cacheReadInputTokens"] for model in models),
+        cache_write=sum(model["cacheCreationInputTokens"] for model in models),
+    )
+    if not models or any(model.get("costBasis") != "list" for model in models):
+        return tokens, None
+    return tokens, float(sum(model["costUSD"] for model in models))
+
+
+def _failed(failure: Failure, common: Mapping[str, Any]) -> Ending:
+    said = failure.said[:1000]
+    for rule in RULES:
+        if rule.matches(failure):
+            return Ending(State.ERROR, error=rule.said.format(said=said), reason=rule.reason, **common)
+    return Ending(
+        State.ERROR, error=f"Claude Code ended with an error: {said}", reason="agent_crashed", **common
+    )

@@ -1,0 +1,95 @@
+"""What the runner asks of an agent: the order, who listens, how it is stopped."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from claude_runner.runs import Ending, EventKind, State, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A Messages API other than the owner's: the embedded stand-in model."""
+
+    base_url: str
+    api_key: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done.
+
+    Attributes:
+        session_id: A UUID that is new; Claude Code's session gets it.
+        instructions: What the model is told besides the prompt (the system prompt).
+        built_ins: Claude Code's own tools that exist in the run; it has no others.
+        folder: The only folder it may write to; it exists.
+        model: `None` for Claude Code's default.
+        endpoint: Where the model is asked; `None` for the owner's own.
+    """
+
+    run_id: str
+    session_id: str
+    prompt: str
+    instructions: str
+    built_ins: tuple[str, ...]
+    folder: Path
+    model: str | None = None
+    endpoint: Endpoint | None = None
+
+
+class Listener(Protocol):
+    """Hears what happens, at once and without waiting: whoever lags behind the stream loses its end."""
+
+    def started(self) -> None:
+        """Hear that the agent is up: its start costs the machine nothing any more."""
+        ...
+
+    def happened(self, kind: EventKind, body: Mapping[str, Any]) -> None:
+        """Hear of an event; pieces of text and thinking carry the number of their block."""
+        ...
+
+    def used(self, tokens: Tokens, model: str | None) -> None:
+        """Hear what the run has used up to now, and which model answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StopCause:
+    """Why a run is stopped, in the words its row will have."""
+
+    state: State
+    reason: str
+    error: str
+
+
+class Stop:
+    """Asks a run to stop, once: the first cause stands, a second request does no harm."""
+
+    def __init__(self) -> None:
+        self.requested = asyncio.Event()
+        self.cause: StopCause | None = None
+
+    def request(self, cause: StopCause) -> None:
+        """Ask the run to stop."""
+        if self.cause is None:
+            self.cause = cause
+            self.requested.set()
+
+
+class Agent(Protocol):
+    """Executes prompts."""
+
+    async def warm_up(self) -> None:
+        """Load what the first order needs, so that it does not wait for it."""
+        ...
+
+    async def execute(self, order: Order, listener: Listener, stop: Stop) -> Ending:
+        """Execute the order to its end; whatever goes wrong is told by the ending.
+
+        Once it returns, or is cancelled, no process that came of the run is left.
+        """
+        ...

@@ -1,0 +1,216 @@
+"""Turns the agent SDK's messages into events and counts tokens while they come."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from claude_agent_sdk import (
+    AssistantMessage,
+    RateLimitEvent,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    UserMessage,
+)
+
+from claude_runner.agent._protocol import Listener
+from claude_runner.runs import EventKind, Tokens
+
+MAX_RESULT: Final = 20_000  # characters of a tool's result that are kept
+MAX_INPUT: Final = 20_000  # characters of one argument of a tool's call that are kept
+
+_NOTICES: Final = ("model_fallback", "permission_denied", "informational")
+_DETAILS: Final = ("tool_name", "tool_use_id", "message", "content", "fallback_model", "original_model")
+
+
+class Transcript:
+    """What was heard of a run.
+
+    Attributes:
+        result: The SDK's closing message, once it has come.
+        api_error: The SDK's word for the last request that failed, `None` after one that did not.
+        rejected_until: When a usage limit that was hit ends, in Unix seconds.
+        denials: How many calls were denied.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.result: ResultMessage | None = None
+        self.api_error: str | None = None
+        self.rejected_until: int | None = None
+        self.denials = 0
+        self._listener = listener
+        self._meter = Meter()
+        self._block = 0
+        self._streamed: set[str] = set()  # ids of the messages whose text has come in pieces
+
+    def hear(self, message: object) -> None:
+        """Take the next message; a kind that is not known here, as a later SDK may add, is passed over."""
+        match message:
+            case StreamEvent():
+                self._stream_event(message)
+            case AssistantMessage():
+                self._assistant(message)
+            case UserMessage():
+                self._user(message)
+            case SystemMessage():
+                self._system(message)
+            case RateLimitEvent():
+                self._rate_limit(message)
+            case ResultMessage():
+                self._result(message)
+            case _:
+                pass
+
+    def _user(self, message: UserMessage) -> None:
+        for block in message.content:
+            if isinstance(block, ToolResultBlock):
+                self._tool_result(block)
+
+    def _rate_limit(self, message: RateLimitEvent) -> None:
+        limit = message.rate_limit_info
+        if limit.status == "rejected":
+            self.rejected_until = limit.resets_at
+        self._listener.happened(
+            EventKind.NOTICE, {"notice": "rate_limit", "status": limit.status, "resets_at": limit.resets_at}
+        )
+
+    def _stream_event(self, message: StreamEvent) -> None:
+        if self._meter.feed(message.event, message.parent_tool_use_id):
+            self._listener.used(self._meter.tokens(), self._meter.model)
+        if message.parent_tool_use_id is not None:
+            return  # a subagent's words are not the run's
+        event = message.event
+        if event["type"] == "message_start":
+            self._streamed.add(event["message"]["id"])
+        elif event["type"] == "content_block_start":
+            self._block += 1
+        elif event["type"] == "content_block_delta":
+            delta = event["delta"]
+            if delta["type"] == "text_delta":
+                self._say(EventKind.TEXT, delta["text"])
+            elif delta["type"] == "thinking_delta":
+                self._say(EventKind.THINKING, delta["thinking"])
+
+    def _assistant(self, message: AssistantMessage) -> None:
+        self.api_error = message.error
+        if message.error is not None:  # the CLI's own words about it, not the model's
+            text = " ".join(block.text for block in message.content if isinstance(block, TextBlock))
+            self._listener.happened(EventKind.NOTICE, {"notice": message.error, "message": text})
+            return
+        came_in_pieces = message.message_id in self._streamed
+        for block in message.content:
+            match block:
+                case TextBlock(text=text) | ThinkingBlock(thinking=text) if not came_in_pieces:
+                    self._block += 1
+                    self._say(EventKind.TEXT if isinstance(block, TextBlock) else EventKind.THINKING, text)
+                case ToolUseBlock():
+                    self._listener.happened(
+                        EventKind.TOOL_USE,
+                        {"id": block.id, "name": block.name, "input": _shortened(block.input)},
+                    )
+                case _:
+                    continue
+
+    def _say(self, kind: EventKind, text: str) -> None:
+        self._listener.happened(kind, {"block": self._block, "text": text})
+
+    def _tool_result(self, block: ToolResultBlock) -> None:
+        text = _text_of(block.content)
+        body: dict[str, Any] = {
+            "id": block.tool_use_id,
+            "is_error": bool(block.is_error),
+            "content": text[:MAX_RESULT],
+        }
+        if len(text) > MAX_RESULT:
+            body["length"] = len(text)
+        self._listener.happened(EventKind.TOOL_RESULT, body)
+
+    def _system(self, message: SystemMessage) -> None:
+        heard = message.data
+        if message.subtype == "init":
+            self._listener.started()
+            wanted = ("model", "tools", "mcp_servers", "permissionMode", "claude_code_version")
+            self._listener.happened(EventKind.STARTED, {name: heard.get(name) for name in wanted})
+            self._listener.used(self._meter.tokens(), heard.get("model"))
+        elif message.subtype == "api_retry":
+            told = ("attempt", "max_retries", "retry_delay_ms", "error_status", "error")
+            self._listener.happened(EventKind.RETRY, {name: heard.get(name) for name in told})
+        elif message.subtype in _NOTICES:
+            if message.subtype == "permission_denied":
+                self.denials += 1
+            details: dict[str, Any] = {name: heard[name] for name in _DETAILS if name in heard}
+            self._listener.happened(EventKind.NOTICE, details | {"notice": message.subtype})
+
+    def _result(self, message: ResultMessage) -> None:
+        self.result = message
+        self._listener.happened(
+            EventKind.RESULT,
+            {
+                "subtype": message.subtype,
+                "is_error": message.is_error,
+                "turns": message.num_turns,
+                "duration_ms": message.duration_ms,
+                "terminal_reason": message.terminal_reason,
+                "api_error_status": message.api_error_status,
+                "denials": len(message.permission_denials or ()),
+            },
+        )
+
+
+class Meter:
+    """Counts tokens while a run goes on, from the stream's own events: messages carry placeholders until they end.
+
+    The count is an estimate until the closing message: helper calls and subagents come only with that.
+    """
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self._by_message: dict[str, Tokens] = {}
+        self._current: dict[
+            str | None, str
+        ] = {}  # the message that streams, for each subagent and the main loop
+
+    def feed(self, event: Mapping[str, Any], agent: str | None) -> bool:
+        """Take a stream event; tells whether the count changed."""
+        if event["type"] == "message_start":
+            message = event["message"]
+            usage = message.get("usage") or {}
+            self._current[agent] = message["id"]
+            if agent is None:
+                self.model = message.get("model")
+            self._by_message[message["id"]] = Tokens(
+                input=usage.get("input_tokens") or 0,
+                cache_read=usage.get("cache_read_input_tokens") or 0,
+                cache_write=usage.get("cache_creation_input_tokens") or 0,
+            )
+            return True
+        if event["type"] == "message_delta" and agent in self._current:
+            message_id = self._current[agent]
+            before = self._by_message[message_id]
+            output = (event.get("usage") or {}).get("output_tokens") or 0
+            self._by_message[message_id] = Tokens(before.input, output, before.cache_read, before.cache_write)
+            return True
+        return False
+
+    def tokens(self) -> Tokens:
+        """Return the count up to now."""
+        every = self._by_message.values()
+        return Tokens(
+            input=sum(tokens.input for tokens in every),
+            output=sum(tokens.output for tokens in every),
+            cache_read=sum(tokens.cache_read for tokens in every),
+            cache_write=sum(tokens.cache_write for tokens in every),
+        )
+
+
+def _text_of(content: str | Sequence[Mapping[str, Any]] | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(str(part.get("text", f"[{part.get('type')}]")) for part in content)
+
+
+def _shortened(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value[:MAX_INPUT] if isinstance(value, str) else value for name, value in arguments.items()}

@@ -1,0 +1,165 @@
+"""The application: every long-lived part, made once, wired here, started and stopped in order."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
+from claude_runner.config import Clock, Settings, SystemClock
+from claude_runner.db import Database, open_database
+from claude_runner.dispatcher import Dispatcher
+from claude_runner.errors import UnavailableError
+from claude_runner.grants import Grant, resolve
+from claude_runner.hub import Hub
+from claude_runner.jobs import Jobs
+from claude_runner.rehearsal import MODEL, open_rehearsal
+from claude_runner.runner import Runner
+from claude_runner.runs import Run, Runs, Trigger
+from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
+from claude_runner.settings import StoredSettings
+
+SILENCE: Final = LONGEST_SLEEP + timedelta(seconds=60)  # a scheduler that was quiet for longer is not well
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What tools and pages may use."""
+
+    settings: Settings
+    clock: Clock
+    hub: Hub
+    database: Database
+    stored: StoredSettings
+    jobs: Jobs
+    runs: Runs
+    agent: Agent
+    dispatcher: Dispatcher
+    scheduler: Scheduler
+
+    async def grant(self, tools: tuple[str, ...]) -> Grant:
+        """Return what a list of tools grants here and now.
+
+        Raises:
+            InvalidError: A tool named is one that may not or can't be granted.
+        """
+        return resolve(tools, await self.stored.allowed_tools(), await asyncio.to_thread(sandbox_problem))
+
+    async def trigger(self, job_id: str) -> Run:
+        """Run a job now, enabled or not, and return the pending run.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        job = await self.jobs.get(job_id)
+        run = job.new_run(Trigger.MANUAL, rehearsal=self.settings.rehearsal)
+        return await self.runs.get(await self.runs.add(run, self.clock.now()))
+
+    async def remove_job(self, job_id: str) -> None:
+        """Delete a job with its runs, after ending those that are going on.
+
+        Raises:
+            NotFoundError: There is no such job.
+            ConflictError: Another server process executes a run of it.
+        """
+        await self.jobs.change(job_id, {"enabled": False}, self.clock.now())
+        for run_id in await self.runs.open_of(job_id):
+            await self.dispatcher.cancel(run_id)
+        await self.jobs.remove(job_id)
+
+    async def checks(self) -> dict[str, str]:
+        """Return how each part is: `ok`, or a sentence about what is wrong."""
+        return {"database": await self._database_check(), "scheduler": self._scheduler_check()}
+
+    async def _database_check(self) -> str:
+        try:
+            await self.database.read(lambda c: c.execute("SELECT 1 FROM settings LIMIT 1").fetchone())
+        except UnavailableError as error:
+            return str(error)
+        return "ok"
+
+    def _scheduler_check(self) -> str:
+        last = self.scheduler.last_tick_at
+        if last is not None and self.clock.now() - last > SILENCE:
+            return f"the scheduler has not looked for due jobs since {last.isoformat(timespec='seconds')}"
+        return "ok"
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, *, agent: Agent | None = None, clock: Clock | None = None
+) -> AsyncIterator[App]:
+    """Start every part in order; stop them in the opposite order.
+
+    Args:
+        settings: The server's.
+        agent: Executes the prompts; Claude Code where none is given.
+        clock: The time; the machine's where none is given.
+
+    Raises:
+        UnavailableError: The database can't be used.
+    """
+    clock = clock or SystemClock()
+    agent = agent or ClaudeAgent(settings)
+    hub = Hub()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings.database_path))
+        stored = StoredSettings(database)
+        await stored.add_missing()
+        await asyncio.to_thread(settings.state.mkdir, mode=0o700, parents=True, exist_ok=True)
+        standins = await stack.enter_async_context(AsyncExitStack())
+        runs = Runs(database, hub)
+        runner = Runner(
+            database, hub, runs, agent, clock, settings, sandbox_problem, _Rehearsal(standins).endpoint
+        )
+        app = App(
+            settings=settings,
+            clock=clock,
+            hub=hub,
+            database=database,
+            stored=stored,
+            jobs=Jobs(database, hub),
+            runs=runs,
+            agent=agent,
+            dispatcher=Dispatcher(runs, hub, clock, settings, runner.execute),
+            scheduler=Scheduler(database, hub, clock, rehearsal=settings.rehearsal),
+        )
+        await stack.enter_async_context(app.dispatcher.running())
+        await stack.enter_async_context(background(app.scheduler.serve()))
+        yield app
+
+
+@asynccontextmanager
+async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let something go on while the context is open; on leaving it is cancelled and awaited."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+class _Rehearsal:
+    """Opens the stand-in model when the first run asks for it."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._opening = asyncio.Lock()
+        self._endpoint: Endpoint | None = None
+
+    async def endpoint(self) -> Endpoint:
+        """Return where it listens."""
+        async with self._opening:
+            if self._endpoint is None:
+                model = await self._stack.enter_async_context(open_rehearsal())
+                self._endpoint = Endpoint(model.base_url, model.api_key, MODEL)
+                log.info("the rehearsal model listens on %s", model.base_url)
+        return self._endpoint

@@ -1,0 +1,124 @@
+"""Writes down what a run's agent tells, in batches, without ever holding the agent up.
+
+The stream must be drained at once (a reader that lags behind it loses its end), and a write costs whole pages of the
+disk. So events wait in memory for up to `FLUSH_SECONDS`; the deltas of a block that wait together become one event.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from claude_runner.config import Clock
+from claude_runner.errors import UnavailableError
+from claude_runner.runs import Event, EventKind, Run, Runs, Tokens
+
+FLUSH_SECONDS: Final = 0.1
+_STREAMED: Final = (EventKind.TEXT, EventKind.THINKING)
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """The listener of one attempt at a run; see `Listener`."""
+
+    def __init__(
+        self,
+        run: Run,
+        runs: Runs,
+        clock: Clock,
+        start_is_over: Callable[[], None],
+        given_up: Callable[[], None],
+    ) -> None:
+        """Make a recorder.
+
+        Args:
+            run: The attempt.
+            runs: Where it is written.
+            clock: The time.
+            start_is_over: Called once the agent is up.
+            given_up: Called when the attempt may not write any more, since it was ended by someone else.
+        """
+        self._run = run
+        self._runs = runs
+        self._clock = clock
+        self._start_is_over = start_is_over
+        self._given_up = given_up
+        self._waiting: list[Event] = []
+        self._pieces: list[str] = []  # the text of the last waiting event, where it is streamed
+        self._used: Tokens | None = None
+        self._model: str | None = None
+        self._used_is_news = False
+        self._something = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    def started(self) -> None:
+        """Hear that the agent is up."""
+        self._start_is_over()
+
+    def happened(self, kind: EventKind, body: Mapping[str, Any]) -> None:
+        """Hear of an event."""
+        if kind in _STREAMED and self._continues(kind, body):
+            self._pieces.append(body["text"])
+        else:
+            self._join()
+            self._waiting.append(Event(kind, body, self._clock.now()))
+            self._pieces = [body["text"]] if kind in _STREAMED else []
+        self._something.set()
+
+    def used(self, tokens: Tokens, model: str | None) -> None:
+        """Hear what was used up to now."""
+        self._used, self._model, self._used_is_news = tokens, model, True
+        self._something.set()
+
+    async def serve(self) -> None:
+        """Write what is heard, until closed."""
+        while True:
+            await self._something.wait()
+            try:
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._closed.wait()
+                    return
+            except TimeoutError:
+                await self._flush()
+
+    def close(self) -> None:
+        """Stop writing; what is not written yet is the rest."""
+        self._closed.set()
+        self._something.set()
+
+    def rest(self) -> tuple[list[Event], Tokens | None]:
+        """Return the events that were not written, and the last count; only once `serve` has returned."""
+        self._join()
+        return self._waiting, self._used
+
+    async def _flush(self) -> None:
+        self._join()
+        events, self._waiting = self._waiting, []
+        used = self._used if self._used_is_news else None
+        self._something.clear()
+        self._used_is_news = False
+        try:
+            may_write = await self._runs.record(self._run, events, used, self._model)
+        except UnavailableError as error:
+            log.warning("run %s: its events wait in memory: %s", self._run.id, error)
+            self._waiting[:0] = events
+            self._used_is_news = True
+            self._something.set()
+            return
+        if not may_write:
+            self._given_up()
+
+    def _continues(self, kind: EventKind, body: Mapping[str, Any]) -> bool:
+        """Tell whether the piece belongs to the block that waits last."""
+        if not self._waiting or not self._pieces:
+            return False
+        last = self._waiting[-1]
+        return last.kind is kind and last.body["block"] == body["block"]
+
+    def _join(self) -> None:
+        """Put the pieces of the last waiting event into it."""
+        if self._waiting and len(self._pieces) > 1:
+            last = self._waiting[-1]
+            self._waiting[-1] = last._replace(body={**last.body, "text": "".join(self._pieces)})
+        self._pieces = []

@@ -1,0 +1,160 @@
+"""One run, from claimed to ended: its tools, its folder, its deadline, and the one write that ends it."""
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from claude_runner import jobs, runs
+from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
+from claude_runner.config import Clock, Settings
+from claude_runner.db import Database
+from claude_runner.errors import InvalidError, UnavailableError
+from claude_runner.grants import resolve
+from claude_runner.hub import Hub, Topic
+from claude_runner.jobs import Job
+from claude_runner.recorder import Recorder
+from claude_runner.runs import Ending, Event, Run, Runs, State, Tokens
+from claude_runner.schedule import local_timezone
+from claude_runner.settings import allowed_tools
+
+END_TRIES: Final = 30  # a second apart: how long a disk may be full or locked before a run's end is given up
+GIVEN_UP: Final = StopCause(State.ERROR, "given_up", "this attempt was given up by the server")
+
+INSTRUCTIONS: Final = """\
+You carry out a task unattended, started by {origin}. Nobody reads along and nobody answers questions: where something
+is unclear, decide as the person who wrote the task would, and go on.
+Working directory: {folder}
+It is yours, it is kept between the runs of this job, and it is the only place you can write to.
+It is now {now}.
+If something can't be done with the tools you have, say so plainly; never claim to have done what you have not. End
+with a short report of what was done and found: it is what people read.
+"""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Executes claimed runs.
+
+    Attributes:
+        sandbox_problem: Tells why shell commands can't be confined here, or `None`.
+        rehearsal: Tells where the embedded stand-in model listens.
+    """
+
+    database: Database
+    hub: Hub
+    runs: Runs
+    agent: Agent
+    clock: Clock
+    settings: Settings
+    sandbox_problem: Callable[[], str | None]
+    rehearsal: Callable[[], Awaitable[Endpoint]]
+
+    async def execute(self, run: Run, stop: Stop, start_is_over: Callable[[], None]) -> None:
+        """Execute the attempt and end its row, whatever happens."""
+        recorder = Recorder(run, self.runs, self.clock, start_is_over, lambda: stop.request(GIVEN_UP))
+        try:
+            order = await self._order(run)
+            ending = order if isinstance(order, Ending) else await self._carry_out(run, order, recorder, stop)
+        except Exception:
+            error_id = secrets.token_hex(4)
+            log.exception("run %s: unexpected error %s", run.id, error_id)
+            ending = Ending(
+                State.ERROR,
+                reason="internal_error",
+                error=f"the server made a mistake; its log tells more under {error_id}",
+            )
+        await self._end(run, ending, *recorder.rest())
+
+    async def _order(self, run: Run) -> Order | Ending:
+        """Return what the agent is to do, or how the run ends where that is already clear."""
+        job = (
+            None if run.job_id is None else await self.database.read(lambda c: jobs.find(c, run.job_id or ""))
+        )
+        allowed = await self.database.read(allowed_tools)
+        problem = await asyncio.to_thread(self.sandbox_problem)
+        try:
+            grant = resolve(run.tools, allowed, problem)
+        except InvalidError as error:
+            return Ending(State.ERROR, reason="tool_refused", error=str(error))
+        if grant.warnings:
+            await self.runs.warn(run, grant.warnings)
+        folder = self.settings.playground / (run.job_id or f"run-{run.id}")
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            return Ending(
+                State.ERROR, reason="folder_unavailable", error=f"can't make {folder}: {error.strerror}"
+            )
+        return Order(
+            run_id=run.id,
+            session_id=run.session_id or "",
+            prompt=run.prompt,
+            instructions=_instructions(job, folder, self.clock.now()),
+            built_ins=grant.built_ins,
+            folder=folder,
+            model=run.model,
+            endpoint=await self.rehearsal() if run.rehearsal else None,
+        )
+
+    async def _carry_out(self, run: Run, order: Order, recorder: Recorder, stop: Stop) -> Ending:
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(recorder.serve())
+            tasks.create_task(self._watch_deadline(run, ended, stop))
+            try:
+                return await self.agent.execute(order, recorder, stop)
+            finally:
+                ended.set()
+                recorder.close()
+
+    async def _watch_deadline(self, run: Run, ended: asyncio.Event, stop: Stop) -> None:
+        deadline = self.clock.now() + timedelta(minutes=run.timeout_minutes)
+        await self.clock.wait(ended, deadline)
+        if not ended.is_set():
+            minutes = "1 minute" if run.timeout_minutes == 1 else f"{run.timeout_minutes} minutes"
+            stop.request(StopCause(State.ERROR, "timeout", f"it was not done within {minutes} and was ended"))
+
+    async def _end(self, run: Run, ending: Ending, events: list[Event], tokens: Tokens | None) -> None:
+        """End the attempt's row with all that was heard, and try again while the database can't be written."""
+        now = self.clock.now()
+
+        def write(c: sqlite3.Connection) -> bool:
+            runs.append(c, run.id, run.attempt, events)
+            said = ending.output if ending.output is not None else runs.text_so_far(c, run.id) or None
+            if not runs.end(c, run, replace(ending, output=said, tokens=ending.tokens or tokens), now):
+                return False
+            if run.job_id is not None:
+                jobs.record_execution(c, run.job_id, now, ending.error)
+            return True
+
+        for left in reversed(range(END_TRIES)):
+            try:
+                if not await self.database.write(write):
+                    log.warning("run %s: attempt %d was ended by someone else", run.id, run.attempt)
+                break
+            except UnavailableError as error:
+                if not left:
+                    raise
+                log.warning("run %s: its end can't be written yet: %s", run.id, error)
+                await self.clock.wait(asyncio.Event(), now + timedelta(seconds=1))
+        self.hub.publish(Topic.RUNS, run.id)
+        log.info("run %s: %s", run.id, f"{ending.state} ({ending.reason})" if ending.reason else ending.state)
+
+
+def _instructions(job: Job | None, folder: Path, now: datetime) -> str:
+    zone = job.timezone if job else local_timezone()
+    local = now.astimezone(ZoneInfo(zone))
+    return INSTRUCTIONS.format(
+        origin=f"the job '{job.name}'" if job else "a person",
+        folder=folder,
+        now=f"{local:%A, %d %B %Y, %H:%M} ({zone})",
+    )

@@ -1,0 +1,98 @@
+"""The runs in the database, for whoever does not hold a connection."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from claude_runner.db import Database
+from claude_runner.errors import NotFoundError
+from claude_runner.hub import Hub, Topic
+from claude_runner.runs import _events, _search, _statements
+from claude_runner.runs._events import Event, EventPage
+from claude_runner.runs._records import NewRun, Run, Tokens, run_from
+from claude_runner.runs._search import RunFilter, RunPage
+
+
+class Runs:
+    """The runs in the database."""
+
+    def __init__(self, database: Database, hub: Hub) -> None:
+        self._db = database
+        self._hub = hub
+
+    async def add(self, run: NewRun, now: datetime) -> str:
+        """Store a pending run, wake whoever executes runs, and return its id."""
+        run_id = await self._db.write(lambda c: _statements.insert(c, run, now))
+        self._hub.publish(Topic.RUNS, run_id)
+        return run_id
+
+    async def get(self, run_id: str) -> Run:
+        """Return the run.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        row = await self._db.read(
+            lambda c: c.execute("SELECT * FROM runs WHERE id = :id", {"id": run_id}).fetchone()
+        )
+        if row is None:
+            raise NotFoundError(f"there is no run {run_id[:60]!r}; list_runs shows them all", field="run_id")
+        return run_from(row)
+
+    async def list(self, wanted: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
+        """Return a page of the runs wanted, newest first.
+
+        Raises:
+            InvalidError: The cursor is not one that a page gave.
+        """
+        return await self._db.read(lambda c: _search.page(c, wanted, limit, cursor))
+
+    async def open_of(self, job_id: str) -> tuple[str, ...]:
+        """Return the ids of the job's runs that have not ended."""
+        select = "SELECT id FROM runs WHERE job_id = :job_id AND state IN ('pending', 'running')"
+        rows = await self._db.read(lambda c: c.execute(select, {"job_id": job_id}).fetchall())
+        return tuple(row["id"] for row in rows)
+
+    async def events(self, run_id: str, after: int, limit: int) -> EventPage:
+        """Return the events of the run that come after the place given."""
+        return await self._db.read(lambda c: _events.page(c, run_id, after, limit))
+
+    async def text_so_far(self, run_id: str) -> str:
+        """Return what the model has said in the run up to now."""
+        return await self._db.read(lambda c: _events.text_so_far(c, run_id))
+
+    async def claim(self, worker: str, session_id: str, now: datetime) -> Run | None:
+        """Start a new attempt at the pending run that has waited longest; `None` where none waits."""
+        run = await self._db.write(lambda c: _statements.claim(c, worker, session_id, now))
+        if run is not None:
+            self._hub.publish(Topic.RUNS, run.id)
+        return run
+
+    async def record(
+        self, run: Run, events: Sequence[Event], tokens: Tokens | None = None, model: str | None = None
+    ) -> bool:
+        """Write what happened in the attempt and, where it is given, what it has used up to now.
+
+        Returns:
+            Whether the attempt may still write: `False` once it was ended or given up.
+        """
+
+        def write(c: sqlite3.Connection) -> bool:
+            if tokens is not None and not _statements.meter(c, run, tokens, model):
+                return False
+            return _events.append(c, run.id, run.attempt, events)
+
+        may_write = await self._db.write(write)
+        self._hub.publish(Topic.EVENTS, run.id)
+        return may_write
+
+    async def warn(self, run: Run, warnings: tuple[str, ...]) -> None:
+        """Write what there is to say about the run's tools."""
+        await self._db.write(lambda c: _statements.warn(c, run, warnings))
+
+    async def cancel_pending(self, run_id: str, error: str, now: datetime) -> bool:
+        """Cancel a run that has not started; tells whether it had not."""
+        cancelled = await self._db.write(lambda c: _statements.cancel_pending(c, run_id, error, now))
+        if cancelled:
+            self._hub.publish(Topic.RUNS, run_id)
+        return cancelled

@@ -1,0 +1,101 @@
+"""What happened in a run, one row each, append only."""
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from claude_runner.db import from_text, to_text
+
+
+class EventKind(StrEnum):
+    """What an event tells of."""
+
+    STARTED = "started"
+    TEXT = "text"
+    THINKING = "thinking"
+    TOOL_USE = "tool_use"
+    TOOL_RESULT = "tool_result"
+    RETRY = "retry"
+    NOTICE = "notice"
+    RESULT = "result"
+
+
+class Event(NamedTuple):
+    """Something that happened; `body` is what JSON calls an object."""
+
+    kind: EventKind
+    body: Mapping[str, Any]
+    at: datetime
+
+
+class StoredEvent(NamedTuple):
+    """An event with its place in the run, counted from 1."""
+
+    seq: int
+    kind: EventKind
+    body: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some of a run's events in order; `next_after` asks for those after them, `None` where these are the last."""
+
+    events: list[StoredEvent]
+    total: int
+    next_after: int | None
+
+
+_FENCED_INSERT = """
+    INSERT INTO run_events (run_id, seq, kind, body, at)
+    SELECT :run_id, (SELECT coalesce(max(seq), 0) + 1 FROM run_events WHERE run_id = :run_id), :kind, :body, :at
+    WHERE EXISTS (SELECT 1 FROM runs WHERE id = :run_id AND attempt = :attempt AND state = 'running')
+    RETURNING seq
+"""
+
+
+def append(c: sqlite3.Connection, run_id: str, attempt: int, events: Sequence[Event]) -> bool:
+    """Add events at the end, fenced by the attempt; tells whether the attempt may still write."""
+    for event in events:
+        values = {
+            "run_id": run_id,
+            "attempt": attempt,
+            "kind": event.kind,
+            "body": json.dumps(event.body, ensure_ascii=False),
+            "at": to_text(event.at),
+        }
+        if c.execute(_FENCED_INSERT, values).fetchone() is None:
+            return False
+    return True
+
+
+def page(c: sqlite3.Connection, run_id: str, after: int, limit: int) -> EventPage:
+    """Read the events whose place comes after the one given."""
+    rows = c.execute(
+        "SELECT * FROM run_events WHERE run_id = :run_id AND seq > :after ORDER BY seq LIMIT :limit",
+        {"run_id": run_id, "after": after, "limit": limit + 1},
+    ).fetchall()
+    (total,) = c.execute(
+        "SELECT count(*) FROM run_events WHERE run_id = :run_id", {"run_id": run_id}
+    ).fetchone()
+    events = [
+        StoredEvent(row["seq"], EventKind(row["kind"]), json.loads(row["body"]), from_text(row["at"]))
+        for row in rows[:limit]
+    ]
+    return EventPage(events, total, events[-1].seq if len(rows) > limit else None)
+
+
+def text_so_far(c: sqlite3.Connection, run_id: str) -> str:
+    """Read what the model has said up to now: the pieces of text joined, an empty line between two blocks."""
+    rows = c.execute(
+        "SELECT body FROM run_events WHERE run_id = :run_id AND kind = 'text' ORDER BY seq",
+        {"run_id": run_id},
+    )
+    bodies = (json.loads(row["body"]) for row in rows)
+    blocks = itertools.groupby(bodies, key=lambda body: body["block"])
+    return "\n\n".join("".join(body["text"] for body in pieces) for _, pieces in blocks)

@@ -1,0 +1,78 @@
+"""Which runs there are: filters, and a cursor that stays right while runs are added."""
+
+import base64
+import binascii
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from claude_runner.db import to_text
+from claude_runner.errors import InvalidError
+from claude_runner.runs._records import Run, State, Trigger, run_from
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list is of; `None` is any. By when they were made: from `since` on, and before `until`."""
+
+    job_id: str | None = None
+    state: State | None = None
+    trigger: Trigger | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Some of the runs of a list, newest first; `next_cursor` asks for those after them."""
+
+    runs: list[Run]
+    total: int
+    next_cursor: str | None
+
+
+_WHERE = """
+    WHERE (:job_id IS NULL OR job_id = :job_id) AND (:state IS NULL OR state = :state)
+        AND (:trigger IS NULL OR trigger = :trigger)
+        AND (:since IS NULL OR created_at >= :since) AND (:until IS NULL OR created_at < :until)
+"""
+_PAGE = f"""
+    SELECT * FROM runs {_WHERE} AND (:at IS NULL OR (created_at, id) < (:at, :id))
+    ORDER BY created_at DESC, id DESC LIMIT :limit
+"""  # noqa: S608 - written above
+_COUNT = f"SELECT count(*) FROM runs {_WHERE}"  # noqa: S608 - written above
+
+
+def page(c: sqlite3.Connection, wanted: RunFilter, limit: int, cursor: str | None) -> RunPage:
+    """Read a page; raises `InvalidError` where the cursor is not one that a page gave."""
+    at, run_id = (None, None) if cursor is None else _place(cursor)
+    values: dict[str, Any] = {
+        "job_id": wanted.job_id,
+        "state": wanted.state,
+        "trigger": wanted.trigger,
+        "since": None if wanted.since is None else to_text(wanted.since),
+        "until": None if wanted.until is None else to_text(wanted.until),
+    }
+    (total,) = c.execute(_COUNT, values).fetchone()
+    rows = c.execute(_PAGE, values | {"at": at, "id": run_id, "limit": limit + 1}).fetchall()
+    runs = [run_from(row) for row in rows[:limit]]
+    return RunPage(runs, total, _cursor(rows[limit - 1]) if len(rows) > limit else None)
+
+
+def _cursor(row: sqlite3.Row) -> str:
+    return base64.urlsafe_b64encode(json.dumps([row["created_at"], row["id"]]).encode()).decode()
+
+
+def _place(cursor: str) -> tuple[str, str]:
+    """Read the place a cursor stands for: the last run seen."""
+    try:
+        at, run_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidError(
+            "this cursor was not given by list_runs; start without one", field="cursor"
+        ) from error
+    if not isinstance(at, str) or not isinstance(run_id, str):
+        raise InvalidError("this cursor was not given by list_runs; start without one", field="cursor")
+    return at, run_id

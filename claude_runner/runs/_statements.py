@@ -1,0 +1,113 @@
+"""The changes a run goes through, each a guarded statement on a connection."""
+
+import json
+import secrets
+import sqlite3
+from datetime import datetime
+
+from claude_runner.db import to_text
+from claude_runner.runs._records import Ending, NewRun, Run, Tokens, run_from
+
+_INSERT = """
+    INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at)
+    VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now)
+    ON CONFLICT (id) DO NOTHING RETURNING *
+"""
+_CLAIM = """
+    UPDATE runs SET state = 'running', attempt = attempt + 1, worker = :worker, session_id = :session_id,
+        started_at = :now, not_before = NULL, reason = NULL
+    WHERE state = 'pending' AND id = (
+        SELECT id FROM runs WHERE state = 'pending' AND (not_before IS NULL OR not_before <= :now)
+        ORDER BY created_at, id LIMIT 1
+    ) RETURNING *
+"""
+_FENCE = "WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id"
+_METER = f"""
+    UPDATE runs SET input_tokens = :input, output_tokens = :output, cache_read_tokens = :cache_read,
+        cache_write_tokens = :cache_write, model = coalesce(:model, model)
+    {_FENCE}
+"""  # noqa: S608 - written above
+_WARN = f"UPDATE runs SET warnings = :warnings {_FENCE}"  # noqa: S608 - written above
+_END = f"""
+    UPDATE runs SET state = :state, output = :output, error = :error, reason = :reason, finished_at = :now,
+        input_tokens = coalesce(:input, input_tokens), output_tokens = coalesce(:output_tokens, output_tokens),
+        cache_read_tokens = coalesce(:cache_read, cache_read_tokens),
+        cache_write_tokens = coalesce(:cache_write, cache_write_tokens),
+        cost_usd = :cost_usd, model_usage = :model_usage
+    {_FENCE}
+"""  # noqa: S608 - written above
+_CANCEL_PENDING = """
+    UPDATE runs SET state = 'cancelled', error = :error, reason = 'cancelled', finished_at = :now
+    WHERE id = :id AND state = 'pending' RETURNING id
+"""
+
+
+def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
+    """Store a pending run and return its id, which is made here."""
+    values = {
+        "job_id": run.job_id,
+        "trigger": run.trigger,
+        "prompt": run.prompt,
+        "tools": json.dumps(run.tools),
+        "timeout_minutes": run.timeout_minutes,
+        "model": run.model,
+        "rehearsal": int(run.rehearsal),
+        "scheduled_for": None if run.scheduled_for is None else to_text(run.scheduled_for),
+        "now": to_text(now),
+    }
+    while True:  # until the id is one that no run has
+        row = c.execute(_INSERT, values | {"id": secrets.token_hex(6)}).fetchone()
+        if row is not None:
+            return str(row["id"])
+
+
+def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) -> Run | None:
+    """Start a new attempt at the pending run that has waited longest; `None` where none waits."""
+    row = c.execute(_CLAIM, {"worker": worker, "session_id": session_id, "now": to_text(now)}).fetchone()
+    return None if row is None else run_from(row)
+
+
+def meter(c: sqlite3.Connection, run: Run, tokens: Tokens, model: str | None) -> bool:
+    """Write what the attempt has used up to now; tells whether it may still write."""
+    values = {
+        "id": run.id,
+        "attempt": run.attempt,
+        "input": tokens.input,
+        "output": tokens.output,
+        "cache_read": tokens.cache_read,
+        "cache_write": tokens.cache_write,
+        "model": model,
+    }
+    return c.execute(_METER, values).fetchone() is not None
+
+
+def warn(c: sqlite3.Connection, run: Run, warnings: tuple[str, ...]) -> None:
+    """Write what there is to say about the run's tools."""
+    c.execute(_WARN, {"id": run.id, "attempt": run.attempt, "warnings": json.dumps(warnings)})
+
+
+def end(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
+    """End the attempt; tells whether it was ours to end."""
+    tokens = ending.tokens
+    values = {
+        "id": run.id,
+        "attempt": run.attempt,
+        "now": to_text(now),
+        "state": ending.state,
+        "output": ending.output,
+        "error": ending.error,
+        "reason": ending.reason,
+        "input": tokens and tokens.input,
+        "output_tokens": tokens and tokens.output,
+        "cache_read": tokens and tokens.cache_read,
+        "cache_write": tokens and tokens.cache_write,
+        "cost_usd": ending.cost_usd,
+        "model_usage": None if ending.model_usage is None else json.dumps(ending.model_usage),
+    }
+    return c.execute(_END, values).fetchone() is not None
+
+
+def cancel_pending(c: sqlite3.Connection, run_id: str, error: str, now: datetime) -> bool:
+    """Cancel a run that has not started; tells whether it had not."""
+    values = {"id": run_id, "error": error, "now": to_text(now)}
+    return c.execute(_CANCEL_PENDING, values).fetchone() is not None

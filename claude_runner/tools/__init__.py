@@ -1,0 +1,47 @@
+"""The MCP face: one module a group of tools, one method a tool."""
+
+import asyncio
+import importlib
+from typing import Any, Final
+
+from fastmcp import FastMCP
+
+from claude_runner import __version__
+from claude_runner.app import App
+from claude_runner.tools._stdio import serve_stdio
+from claude_runner.tools._toolbox import ToolGroup
+from claude_runner.tools.jobs import JobTools
+from claude_runner.tools.runs import RunTools
+
+__all__ = ["GROUPS", "build_mcp", "serve_stdio", "warm_up"]
+
+GROUPS: Final[tuple[type[ToolGroup], ...]] = (JobTools, RunTools)
+
+INSTRUCTIONS: Final = """\
+Claude Runner carries out prompts unattended: on a schedule, or at once. A job is a prompt with a schedule; a run is
+one execution of it, with output, tokens and cost. Schedules are cron expressions read in a time zone of the job's
+own: repeat next_runs to the user instead of working times out, and tell them every line of tool_warnings.
+"""
+
+# What FastMCP imports at the first call of a tool: a quarter of a second that nobody should wait for.
+_LATE_IMPORTS: Final = ("key_value.aio.stores.memory", "key_value.aio.adapters.pydantic")
+
+
+async def build_mcp(app: App) -> FastMCP[Any]:
+    """Make the MCP server that offers every tool over app."""
+    mcp: FastMCP[Any] = FastMCP(
+        "claude-runner", instructions=INSTRUCTIONS, version=__version__, mask_error_details=True
+    )
+    for group in GROUPS:
+        for function in group(app).tools():
+            mcp.add_tool(function)
+    # Without it FastMCP lists all tools at each call, to find the schema of one.
+    schemas = {tool.name: tool.parameters for tool in await mcp.list_tools(run_middleware=False)}
+    mcp._mcp_server.get_tool_input_schema = schemas.get  # noqa: SLF001 - has no public name; versions are pinned
+    return mcp
+
+
+async def warm_up() -> None:
+    """Import what the first call of a tool needs."""
+    for name in _LATE_IMPORTS:
+        await asyncio.to_thread(importlib.import_module, name)

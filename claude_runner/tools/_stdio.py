@@ -1,0 +1,112 @@
+"""MCP over standard input and output, in a way that can be stopped.
+
+The library reads standard input on a thread that nothing can interrupt while the client keeps its end open. Here the
+pipe is read by the event loop. While it is served, descriptor 0 is empty and descriptor 1 is standard error, so that
+nothing that prints can get between the protocol's lines.
+"""
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+from fastmcp import FastMCP
+from fastmcp.server.context import reset_transport, set_transport
+from mcp.server.stdio import stdio_server
+
+LONGEST_LINE: Final = 64 * 2**20  # bytes of one message
+
+
+class _Lines:
+    """What the client says, line by line."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        line = await self._reader.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line.decode("utf-8", "replace")
+
+
+class _Wire:
+    """What the client hears; a client that does not read holds up its own answers alone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def write(self, text: str) -> None:
+        left = memoryview(text.encode())
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:
+                await self._writable()
+
+    async def flush(self) -> None:
+        """Do nothing: every write has gone out."""
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_writer(self._descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(self._descriptor)
+
+
+async def serve_stdio(mcp: FastMCP[Any]) -> None:
+    """Serve one client until it closes its end."""
+    if sys.platform == "win32" or not _is_pipe(0):
+        # A console or a file can't be watched by the event loop; the library's way, which can't be stopped early.
+        await mcp.run_stdio_async(show_banner=False)
+        return
+    token = set_transport("stdio")
+    server = mcp._mcp_server  # noqa: SLF001 - the public runners have no way to pass streams
+    try:
+        async with (
+            mcp._lifespan_manager(),  # noqa: SLF001 - as above
+            _claimed() as (lines, wire),
+            stdio_server(stdin=lines, stdout=wire) as (incoming, outgoing),  # type: ignore[arg-type]
+        ):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+    finally:
+        reset_transport(token)
+
+
+@asynccontextmanager
+async def _claimed() -> AsyncIterator[tuple[_Lines, _Wire]]:
+    """Take over descriptors 0 and 1 and give them back."""
+    incoming, outgoing = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+    os.dup2(2, 1)
+    os.set_blocking(outgoing, False)
+    reader = asyncio.StreamReader(limit=LONGEST_LINE)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(incoming), "rb", 0)
+    )
+    try:
+        yield _Lines(reader), _Wire(outgoing)
+    finally:
+        transport.close()
+        os.set_blocking(outgoing, True)
+        os.dup2(incoming, 0)
+        os.dup2(outgoing, 1)
+        os.close(incoming)
+        os.close(outgoing)
+
+
+def _is_pipe(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

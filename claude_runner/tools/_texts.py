@@ -1,0 +1,38 @@
+"""How values stand in an answer."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from claude_runner.errors import InvalidError
+
+HEAD: Final = 500  # characters of a prompt or output that a list shows
+
+
+def head(text: str) -> str:
+    """Return the beginning of a text, with a sign where it was cut."""
+    return text if len(text) <= HEAD else text[:HEAD] + "…"
+
+
+def iso(instant: datetime | None) -> str | None:
+    """Return an instant as ISO 8601 in UTC."""
+    return None if instant is None else instant.astimezone(UTC).isoformat()
+
+
+def read_instant(text: str | None, field: str) -> datetime | None:
+    """Read an instant of ISO 8601 that has an offset.
+
+    Raises:
+        InvalidError: It is none; `field` is the parameter's name.
+    """
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise InvalidError(
+            f"{field} is {text[:60]!r}; give an instant with its offset, such as '2026-11-23T09:00:00+01:00'",
+            field=field,
+        )
+    return instant

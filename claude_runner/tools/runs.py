@@ -1,0 +1,226 @@
+"""Tools that look at runs and end them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from claude_runner.runs import EventPage, Run, RunFilter, State, StoredEvent, Trigger
+from claude_runner.tools._texts import head, iso, read_instant
+from claude_runner.tools._toolbox import ToolGroup, tool
+
+RunLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
+EventLimit = Annotated[int, Field(ge=0, le=1000, strict=True)]
+OutputLimit = Annotated[int, Field(ge=1, le=200_000, strict=True)]
+Place = Annotated[int, Field(ge=0, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as a list shows it: the beginning of its output alone."""
+
+    id: str
+    job_id: str | None
+    trigger: Trigger
+    state: State
+    reason: str | None
+    error: str | None
+    output: str | None
+    scheduled_for: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    duration_seconds: float | None
+    total_tokens: int
+    cost_usd: float | None
+    model: str | None
+    rehearsal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """Some runs, newest first."""
+
+    runs: list[RunSummary]
+    total: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that happened in a run."""
+
+    seq: int
+    kind: str
+    at: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as callers see it, with a page of its output and one of its events."""
+
+    id: str
+    job_id: str | None
+    trigger: Trigger
+    state: State
+    reason: str | None
+    error: str | None
+    output: str | None
+    output_length: int
+    next_output_offset: int | None
+    prompt: str
+    tools: list[str]
+    tool_warnings: list[str]
+    scheduled_for: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    duration_seconds: float | None
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    cost_usd: float | None
+    model: str | None
+    session_id: str | None
+    rehearsal: bool
+    attempt: int
+    events: list[EventView]
+    events_total: int
+    next_events_after: int | None
+
+
+class RunTools(ToolGroup):
+    """Runs: what was done, what it cost, why it failed."""
+
+    @tool("List runs", reads=True)
+    async def list_runs(
+        self,
+        job_id: str | None = None,
+        state: State | None = None,
+        trigger: Trigger | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: RunLimit = 20,
+        cursor: str | None = None,
+    ) -> RunList:
+        """List runs, newest first, with state, duration, tokens, cost and error; outputs are cut to their beginning.
+
+        Args:
+            job_id: Only runs of this job.
+            state: Only runs in this state.
+            trigger: Only runs that were started this way.
+            since: Only runs made at or after this instant, in ISO 8601 with an offset.
+            until: Only runs made before this instant.
+            limit: How many at the most, 1 to 200.
+            cursor: The next_cursor of the page before, for the one after it, with the same filters.
+        """
+        wanted = RunFilter(job_id, state, trigger, read_instant(since, "since"), read_instant(until, "until"))
+        page = await self.app.runs.list(wanted, limit, cursor)
+        return RunList([self._summary(run) for run in page.runs], page.total, page.next_cursor)
+
+    @tool("Show a run", reads=True)
+    async def get_run(
+        self,
+        run_id: str,
+        output_offset: Place = 0,
+        output_limit: OutputLimit = 20_000,
+        events_after: Place = 0,
+        events_limit: EventLimit = 50,
+    ) -> RunView:
+        """Show one run: its state, output, error, tokens, cost, and what happened in it step by step.
+
+        While it runs, output is what Claude has said up to now. A long output or many events come in pages.
+
+        Args:
+            run_id: The id that trigger_job and list_runs tell.
+            output_offset: At which character of the output to begin; next_output_offset tells the next.
+            output_limit: How many characters of it at the most, 1 to 200,000.
+            events_after: Show the events that come after this number; next_events_after tells the next.
+            events_limit: How many events at the most, 0 to 1,000.
+        """
+        run = await self.app.runs.get(run_id)
+        events = await self.app.runs.events(run_id, events_after, events_limit)
+        output = run.output
+        if output is None and run.state is State.RUNNING:
+            output = await self.app.runs.text_so_far(run_id)
+        return self._view(run, output, output_offset, output_limit, events)
+
+    @tool("Stop a run", destroys=True, repeatable=True)
+    async def kill_run(self, run_id: str) -> RunView:
+        """Stop a run that is going on, with every process it started, or cancel one that still waits.
+
+        What it said and cost up to then is kept. A run that has ended already stays as it is.
+
+        Args:
+            run_id: The id that trigger_job and list_runs tell.
+        """
+        await self.app.dispatcher.cancel(run_id)
+        return await self.get_run(run_id)
+
+    def _duration(self, run: Run) -> float | None:
+        if run.started_at is None:
+            return None
+        end = run.finished_at or self.app.clock.now()
+        return round((end - run.started_at).total_seconds(), 3)
+
+    def _summary(self, run: Run) -> RunSummary:
+        return RunSummary(
+            id=run.id,
+            job_id=run.job_id,
+            trigger=run.trigger,
+            state=run.state,
+            reason=run.reason,
+            error=run.error,
+            output=None if run.output is None else head(run.output),
+            scheduled_for=iso(run.scheduled_for),
+            created_at=run.created_at.isoformat(),
+            started_at=iso(run.started_at),
+            finished_at=iso(run.finished_at),
+            duration_seconds=self._duration(run),
+            total_tokens=run.total_tokens,
+            cost_usd=run.cost_usd,
+            model=run.model,
+            rehearsal=run.rehearsal,
+        )
+
+    def _view(self, run: Run, output: str | None, offset: int, limit: int, events: EventPage) -> RunView:
+        length = len(output or "")
+        return RunView(
+            id=run.id,
+            job_id=run.job_id,
+            trigger=run.trigger,
+            state=run.state,
+            reason=run.reason,
+            error=run.error,
+            output=None if output is None else output[offset : offset + limit],
+            output_length=length,
+            next_output_offset=offset + limit if offset + limit < length else None,
+            prompt=run.prompt,
+            tools=list(run.tools),
+            tool_warnings=list(run.warnings),
+            scheduled_for=iso(run.scheduled_for),
+            created_at=run.created_at.isoformat(),
+            started_at=iso(run.started_at),
+            finished_at=iso(run.finished_at),
+            duration_seconds=self._duration(run),
+            input_tokens=run.tokens.input,
+            output_tokens=run.tokens.output,
+            cache_read_tokens=run.tokens.cache_read,
+            cache_write_tokens=run.tokens.cache_write,
+            total_tokens=run.total_tokens,
+            cost_usd=run.cost_usd,
+            model=run.model,
+            session_id=run.session_id,
+            rehearsal=run.rehearsal,
+            attempt=run.attempt,
+            events=[_event(event) for event in events.events],
+            events_total=events.total,
+            next_events_after=events.next_after,
+        )
+
+
+def _event(event: StoredEvent) -> EventView:
+    return EventView(event.seq, event.kind, event.at.isoformat(), dict(event.body))

@@ -1,0 +1,156 @@
+"""Entry point: `python server.py` serves Claude Runner over stdio and HTTP.
+
+Exit codes: 0 ended, 1 cannot run, 2 wrong usage.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+from claude_runner import __version__
+from claude_runner.config import Settings, Transport
+from claude_runner.errors import InvalidError, RunnerError
+
+HERE: Final = Path(__file__).resolve().parent
+SPARE_SECONDS: Final = 2.0  # what is not needed to answer a client is imported when it has its first answers
+
+log = logging.getLogger("claude_runner")
+
+
+def main() -> int:
+    """Run the program and return its exit code."""
+    options = _arguments()
+    if options.client_config:
+        print(client_config())  # noqa: T201 - it is what was asked for
+        return 0
+    try:
+        settings = Settings.from_environment(environment(HERE / ".env"), HERE)
+    except InvalidError as error:
+        print(f"claude-runner: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    start_log(settings.log_level)
+    try:
+        if options.demo:
+            return asyncio.run(_demo(settings, once=os.environ.get("ONCE") == "1"))
+        asyncio.run(_serve(settings))
+    except RunnerError as error:
+        log.error("cannot run: %s", error)  # noqa: TRY400 - an expected failure, told in a sentence
+        return 1
+    return 0
+
+
+def environment(file: Path) -> dict[str, str]:
+    """Return the variables of the .env file and of the environment, which wins."""
+    try:
+        written = {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidError(f"{file} can't be read: {error}", field=".env") from error
+    return written | dict(os.environ)
+
+
+def start_log(level: str) -> None:
+    """Log to standard error, always: standard output belongs to the protocol."""
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+    )
+    for library in ("mcp", "fastmcp", "uvicorn", "asyncio", "claude_agent_sdk"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def client_config() -> str:
+    """Return the entry for claude_desktop_config.json, with this machine's full paths."""
+    command = {"command": sys.executable, "args": [str(HERE / "server.py")]}
+    return json.dumps({"mcpServers": {"claude-runner": command}}, indent=2)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        description="Runs Claude prompts unattended. Settings come from the environment and .env.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--client-config", action="store_true", help="print the entry for claude_desktop_config.json and end"
+    )
+    choice.add_argument(
+        "--demo",
+        action="store_true",
+        help="show scheduled runs on the embedded stand-in model, at no cost, in a home of its own",
+    )
+    return parser.parse_args()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows: the interpreter's own KeyboardInterrupt ends us
+            continue
+    return stop
+
+
+async def _serve(settings: Settings) -> None:
+    """Serve the transports chosen until told to stop or, where stdio is served, its client has gone."""
+    from claude_runner.app import background, open_app  # noqa: PLC0415 - after the log is up: it imports much
+    from claude_runner.tools import build_mcp, serve_stdio, warm_up  # noqa: PLC0415
+
+    stop = _stop_on_signals()
+
+    async def stdio() -> None:
+        await serve_stdio(mcp)
+        if settings.exit_on_eof or settings.transport is Transport.STDIO:
+            log.info("the client has gone")
+            stop.set()
+
+    async def site() -> None:
+        from claude_runner.web import build_site, serve_site  # noqa: PLC0415 - stdio answers before it is loaded
+
+        patient = settings.transport is Transport.BOTH
+        await serve_site(build_site(app), settings.host, settings.port, stop, patient=patient)
+
+    async def warm() -> None:
+        await asyncio.sleep(SPARE_SECONDS)
+        await warm_up()
+        await app.agent.warm_up()
+
+    async with open_app(settings) as app, AsyncExitStack() as serving:
+        mcp = await build_mcp(app)
+        if settings.transport is not Transport.SSE:
+            await serving.enter_async_context(background(_face(stdio(), stop)))
+        if settings.transport is not Transport.STDIO:
+            await serving.enter_async_context(background(_face(site(), stop)))
+        await serving.enter_async_context(background(warm()))
+        await stop.wait()
+
+
+async def _face(serving: Awaitable[None], stop: asyncio.Event) -> None:
+    """Serve; where that fails everything stops, and then the error is raised."""
+    try:
+        await serving
+    except Exception:
+        stop.set()
+        raise
+
+
+async def _demo(settings: Settings, *, once: bool) -> int:
+    from claude_runner.demo import show  # noqa: PLC0415 - only the demo needs it
+
+    home = settings.home / ".demo"
+    return await show(replace(settings, home=home, rehearsal=True), _stop_on_signals(), once=once)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
