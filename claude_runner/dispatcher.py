@@ -76,15 +76,15 @@ class Dispatcher:
         process of theirs is left afterwards.
         """
         with self._hub.subscribe(Topic.RUNS, wake=self._wake):
-            async with asyncio.TaskGroup() as tasks:
-                claiming = tasks.create_task(self._claim(tasks), name="dispatcher")
-                try:
-                    yield
-                finally:
-                    self._stopping = True
-                    self._wake.set()
-                    await asyncio.wait({claiming})
-                    await self._wind_down()
+            # No TaskGroup: it would cancel runs that must be wound down, and wrap what the caller's body raises.
+            claiming = asyncio.create_task(self._claim(), name="dispatcher")
+            try:
+                yield
+            finally:
+                self._stopping = True
+                self._wake.set()
+                await asyncio.wait({claiming})
+                await self._wind_down()
 
     async def cancel(self, run_id: str) -> Run:
         """End a run, wherever it stands, and return it as it is then; a run that has ended stays as it is.
@@ -103,7 +103,7 @@ class Dispatcher:
             raise ConflictError(f"run {run_id} is executed by another server process; stop it there")
         return run
 
-    async def _claim(self, tasks: asyncio.TaskGroup) -> None:
+    async def _claim(self) -> None:
         """Start pending runs as places and the start gate allow, until told to stop.
 
         It is never cancelled: a claim under way would leave a run that nobody executes.
@@ -113,7 +113,7 @@ class Dispatcher:
             wake_at = self._clock.now() + LONGEST_SLEEP
             try:
                 while self._may_start() and (run := await self._next()) is not None:
-                    self._start(run, tasks)
+                    self._start(run)
             except Exception:
                 log.exception("could not look for pending runs; trying again in a second")
                 wake_at = self._clock.now() + PAUSE_AFTER_FAILURE
@@ -129,10 +129,10 @@ class Dispatcher:
     async def _next(self) -> Run | None:
         return await self._runs.claim(self._worker, str(uuid.uuid4()), self._clock.now())
 
-    def _start(self, run: Run, tasks: asyncio.TaskGroup) -> None:
+    def _start(self, run: Run) -> None:
         stop = Stop()
         self._starting += 1
-        task = tasks.create_task(self._drive(run, stop), name=f"run {run.id}")
+        task = asyncio.create_task(self._drive(run, stop), name=f"run {run.id}")
         self._executions[run.id] = _Execution(stop, task)
 
     async def _drive(self, run: Run, stop: Stop) -> None:

@@ -50,7 +50,7 @@ class ClaudeAgent:
 
     async def execute(self, order: Order, listener: Listener, stop: Stop) -> Ending:
         """Execute the order to its end; see `Agent`."""
-        if self._cli is None:
+        if self._cli is None or not os.access(self._cli, os.X_OK):
             return Ending(State.ERROR, reason="cli_missing", error=CLI_MISSING)
         await self.warm_up()
         if self._launcher is None:
