@@ -126,7 +126,7 @@ async def test_a_shell_command_is_confined(real: App, owner: Settings, tmp_path:
     ]
     done = await run(
         real,
-        *({"tool": "Bash", "input": {"command": command}} for command in attempts),
+        *(Step(tool="Bash", input={"command": command}) for command in attempts),
         {
             "tool": "Bash",
             "input": {"command": f"echo x > {tmp_path}/loose", "dangerouslyDisableSandbox": True},
