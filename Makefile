@@ -1,6 +1,7 @@
 # make demo   see scheduled runs on the embedded stand-in model (ONCE=1: end after the first)
 # make test   run the checks and all tests
 # make run    start the server
+# make config print the entry for Claude Desktop's configuration
 # make bench  measure what the README promises
 # make docs   write the generated parts of the README anew
 
@@ -14,13 +15,16 @@ ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
 $(shell rm -f $(VENV)/*.ready)
 endif
 
-.PHONY: demo run test check bench docs constraints
+.PHONY: demo run config test check bench docs constraints
 
 demo: $(VENV)/run.ready
 	@$(RUN) server.py --demo
 
 run: $(VENV)/run.ready
 	@exec $(RUN) server.py
+
+config: $(VENV)/run.ready
+	@$(RUN) server.py --client-config
 
 test: $(VENV)/dev.ready
 	@sh tests/system-packages.sh

@@ -1,0 +1,38 @@
+"""What the documentation says is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from claude_runner.config import VARIABLES
+from claude_runner.schedule import parse
+from docs import generate
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+async def test_the_generated_parts_of_the_readme_are_up_to_date() -> None:
+    assert await generate.readme(README) == README, "run: make docs"
+
+
+def test_the_example_of_the_environment_is_up_to_date() -> None:
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == generate.env_example(), "run: make docs"
+
+
+def test_every_variable_that_is_read_is_documented() -> None:
+    source = (ROOT / "claude_runner" / "config.py").read_text(encoding="utf-8")
+    read = set(re.findall(r'given(?:\.get\(|, )"([A-Z_]+)"', source))
+    assert read == {variable.name for variable in VARIABLES}
+
+
+@pytest.mark.parametrize("cron", re.findall(r"^\| `([*\d/ -]+)` \|", README, re.MULTILINE))
+def test_every_cron_of_the_readme_can_be_read(cron: str) -> None:
+    assert parse(cron, "Europe/Berlin").describe()
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[ `\n)])", README)) <= targets
