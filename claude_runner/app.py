@@ -16,6 +16,8 @@ from claude_runner.errors import UnavailableError
 from claude_runner.grants import Grant, resolve
 from claude_runner.hub import Hub
 from claude_runner.jobs import Jobs
+from claude_runner.leader import Leadership, Workers
+from claude_runner.recovery import Recovery
 from claude_runner.rehearsal import MODEL, open_rehearsal
 from claude_runner.runner import Runner
 from claude_runner.runs import Run, Runs, Trigger
@@ -41,6 +43,7 @@ class App:
     agent: Agent
     dispatcher: Dispatcher
     scheduler: Scheduler
+    leadership: Leadership
 
     async def grant(self, tools: tuple[str, ...]) -> Grant:
         """Return what a list of tools grants here and now.
@@ -67,9 +70,9 @@ class App:
             NotFoundError: There is no such job.
             ConflictError: Another server process executes a run of it.
         """
-        await self.jobs.change(job_id, {"enabled": False}, self.clock.now())
-        for run_id in await self.runs.open_of(job_id):
-            await self.dispatcher.cancel(run_id)
+        while run_ids := await self.runs.open_of(job_id):  # meanwhile there may come another
+            for run_id in run_ids:
+                await self.dispatcher.cancel(run_id)
         await self.jobs.remove(job_id)
 
     async def checks(self) -> dict[str, str]:
@@ -84,7 +87,9 @@ class App:
         return "ok"
 
     def _scheduler_check(self) -> str:
-        last = self.scheduler.last_tick_at
+        last = (
+            self.scheduler.last_tick_at if self.leadership.leading else None
+        )  # else another process's is at work
         if last is not None and self.clock.now() - last > SILENCE:
             return f"the scheduler has not looked for due jobs since {last.isoformat(timespec='seconds')}"
         return "ok"
@@ -112,12 +117,28 @@ async def open_app(
         stored = StoredSettings(database)
         await stored.add_missing()
         await asyncio.to_thread(settings.state.mkdir, mode=0o700, parents=True, exist_ok=True)
+        workers = Workers(settings.state)
+        worker = await stack.enter_async_context(workers.enrolled())
         standins = await stack.enter_async_context(AsyncExitStack())
         runs = Runs(database, hub)
         runner = Runner(
             database, hub, runs, agent, clock, settings, sandbox_problem, _Rehearsal(standins).endpoint
         )
-        app = App(
+        dispatcher = Dispatcher(runs, hub, clock, settings, worker, runner.execute)
+        scheduler = Scheduler(database, hub, clock, rehearsal=settings.rehearsal)
+        recovery = Recovery(database, hub, clock, agent, workers)
+
+        @asynccontextmanager
+        async def engine() -> AsyncIterator[None]:
+            """What runs in the one process of a home that leads."""
+            await recovery.recover()
+            async with dispatcher.claiming(), background(scheduler.serve()), background(recovery.serve()):
+                yield
+
+        await stack.enter_async_context(dispatcher.open())
+        leadership = Leadership(settings.state, hub, engine)
+        await stack.enter_async_context(background(leadership.serve()))
+        yield App(
             settings=settings,
             clock=clock,
             hub=hub,
@@ -126,12 +147,10 @@ async def open_app(
             jobs=Jobs(database, hub),
             runs=runs,
             agent=agent,
-            dispatcher=Dispatcher(runs, hub, clock, settings, runner.execute),
-            scheduler=Scheduler(database, hub, clock, rehearsal=settings.rehearsal),
+            dispatcher=dispatcher,
+            scheduler=scheduler,
+            leadership=leadership,
         )
-        await stack.enter_async_context(app.dispatcher.running())
-        await stack.enter_async_context(background(app.scheduler.serve()))
-        yield app
 
 
 @asynccontextmanager

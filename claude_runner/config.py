@@ -6,6 +6,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 
 from claude_runner.errors import InvalidError
 
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
 MEMORY_PER_RUN_MIB: Final = 110  # private memory of one Claude Code process, measured with 2.1.330
 
 
@@ -110,7 +112,10 @@ class Settings:
             InvalidError: A variable has a value that can't be used; its `field` is the variable's name.
         """
         given = {name: value for name, value in environment.items() if value.strip()}
-        home = Path(given.get("RUNNER_HOME", default_home)).expanduser().resolve()
+        try:
+            home = Path(given.get("RUNNER_HOME", default_home)).expanduser().resolve()
+        except RuntimeError as error:  # a `~user` that there is none of
+            raise InvalidError(f"RUNNER_HOME is not a folder: {error}", field="RUNNER_HOME") from error
         return cls(
             home=home,
             transport=Transport(_choice(given, "MCP_TRANSPORT", "both", tuple(Transport))),
@@ -151,7 +156,7 @@ def _choice(
 
 def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = given.get(name, str(default)).strip()
-    if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+    if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
         raise InvalidError(f"{name} is {text!r}; it must be a whole number from {low} to {high}", field=name)
     return int(text)
 

@@ -8,7 +8,6 @@ others wait as `pending`.
 import asyncio
 import logging
 import os
-import platform
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from typing import Final, NamedTuple
 from claude_runner.agent import Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.errors import ConflictError
-from claude_runner.hub import Hub, Topic
+from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.runs import Run, Runs, State
 
 CANCELLED: Final = StopCause(State.CANCELLED, "cancelled", "cancelled by request")
@@ -27,6 +26,7 @@ SERVER_STOPPED: Final = StopCause(
 )
 LONGEST_SLEEP: Final = timedelta(seconds=60)
 PAUSE_AFTER_FAILURE: Final = timedelta(seconds=1)
+PATIENCE: Final = timedelta(seconds=10)  # how long another process may take to end a run of its own
 
 Execute = Callable[[Run, Stop, Callable[[], None]], Awaitable[None]]
 
@@ -41,93 +41,130 @@ class _Execution(NamedTuple):
 class Dispatcher:
     """Executes pending runs in this process."""
 
-    def __init__(self, runs: Runs, hub: Hub, clock: Clock, settings: Settings, execute: Execute) -> None:
-        """Make a dispatcher that is not running yet.
+    def __init__(
+        self, runs: Runs, hub: Hub, clock: Clock, settings: Settings, worker: str, execute: Execute
+    ) -> None:
+        """Make a dispatcher that does nothing yet.
 
         Args:
             runs: Where the pending runs are.
             hub: Tells of new ones.
             clock: The time.
             settings: The server's.
+            worker: This process's name among those that execute runs.
             execute: Executes a claimed run to its end; calls its last argument once the start is over.
         """
         self._runs = runs
         self._hub = hub
         self._clock = clock
         self._settings = settings
+        self._worker = worker
         self._execute = execute
-        self._worker = f"{platform.node()}:{os.getpid()}"
         self._executions: dict[str, _Execution] = {}
         self._starting = 0
         self._starts_at_a_time = os.cpu_count() or 1
-        self._stopping = False
+        self._may_claim = False
+        self._claim_under_way = asyncio.Lock()
         self._wake = asyncio.Event()
 
-    @property
-    def executing(self) -> frozenset[str]:
-        """Return the ids of the runs that this process executes."""
-        return frozenset(self._executions)
-
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Execute pending runs while the context is open.
+    async def open(self) -> AsyncIterator[None]:
+        """Take requests to cancel while the context is open.
 
-        On leaving, no further run is claimed; those going on get the settings' grace, then they are stopped. No
-        process of theirs is left afterwards.
+        On leaving, the runs that are going on get the settings' grace, then they are stopped. No process of theirs
+        is left afterwards.
         """
-        with self._hub.subscribe(Topic.RUNS, wake=self._wake):
-            # No TaskGroup: it would cancel runs that must be wound down, and wrap what the caller's body raises.
-            claiming = asyncio.create_task(self._claim(), name="dispatcher")
+        with self._hub.subscribe(Topic.CANCEL) as wanted:
+            heeding = asyncio.create_task(self._heed(wanted), name="cancel requests")
             try:
                 yield
             finally:
-                self._stopping = True
-                self._wake.set()
-                await asyncio.wait({claiming})
                 await self._wind_down()
+                heeding.cancel()
+                await asyncio.wait({heeding})
+
+    @asynccontextmanager
+    async def claiming(self) -> AsyncIterator[None]:
+        """Claim and execute pending runs while the context is open; those going on at its end go on."""
+        self._may_claim = True
+        with self._hub.subscribe(Topic.RUNS, wake=self._wake) as changes:
+            claiming = asyncio.create_task(self._claim(changes), name="dispatcher")
+            try:
+                yield
+            finally:
+                self._may_claim = False
+                self._wake.set()
+                await asyncio.wait({claiming})  # not cancelled: a run might be claimed and executed by nobody
 
     async def cancel(self, run_id: str) -> Run:
-        """End a run, wherever it stands, and return it as it is then; a run that has ended stays as it is.
+        """End a run, whichever process executes it, and return it as it is then; one that has ended stays as it is.
 
         Raises:
             NotFoundError: There is no such run.
-            ConflictError: Another server process executes it.
+            ConflictError: The process that executes it did not answer.
         """
         if not await self._runs.cancel_pending(run_id, CANCELLED.error, self._clock.now()):
-            execution = self._executions.get(run_id)
-            if execution is not None:
-                execution.stop.request(CANCELLED)
-                await asyncio.wait({execution.task})
+            await self._stop(run_id, wait=True)
         run = await self._runs.get(run_id)
-        if not run.state.is_final:
-            raise ConflictError(f"run {run_id} is executed by another server process; stop it there")
-        return run
+        return run if run.state.is_final else await self._ask_others(run_id)
 
-    async def _claim(self) -> None:
-        """Start pending runs as places and the start gate allow, until told to stop.
+    async def _stop(self, run_id: str, *, wait: bool) -> None:
+        """Stop a run that this process executes, if it does."""
+        async with self._claim_under_way:
+            execution = self._executions.get(run_id)
+        if execution is not None:
+            execution.stop.request(CANCELLED)
+            if wait:
+                await asyncio.wait({execution.task})
 
-        It is never cancelled: a claim under way would leave a run that nobody executes.
-        """
-        while not self._stopping:
-            self._wake.clear()
+    async def _ask_others(self, run_id: str) -> Run:
+        deadline = self._clock.now() + PATIENCE
+        with self._hub.subscribe(Topic.RUNS) as changes:
+            self._hub.publish(Topic.CANCEL, run_id)
+            while True:
+                run = await self._runs.get(run_id)
+                if run.state.is_final:
+                    return run
+                if self._clock.now() >= deadline:
+                    raise ConflictError(
+                        f"run {run_id} is executed by another server process, which does not answer"
+                    )
+                await self._clock.wait(changes.changed, deadline)
+                changes.take()
+
+    async def _heed(self, wanted: Subscription) -> None:
+        """Stop the runs of this process that someone, here or in another process, wants cancelled."""
+        while True:
+            await wanted.changed.wait()
+            for change in wanted.take():
+                await self._stop(change.key, wait=False)
+
+    async def _claim(self, changes: Subscription) -> None:
+        """Start pending runs as places and the start gate allow."""
+        while self._may_claim:
+            changes.take()  # which they are is of no matter; kept, they would pile up
             wake_at = self._clock.now() + LONGEST_SLEEP
             try:
-                while self._may_start() and (run := await self._next()) is not None:
-                    self._start(run)
+                while self._may_start() and await self._claim_one():
+                    pass
             except Exception:
                 log.exception("could not look for pending runs; trying again in a second")
                 wake_at = self._clock.now() + PAUSE_AFTER_FAILURE
             await self._clock.wait(self._wake, wake_at)
 
+    async def _claim_one(self) -> bool:
+        async with self._claim_under_way:
+            run = await self._runs.claim(self._worker, str(uuid.uuid4()), self._clock.now())
+            if run is not None:
+                self._start(run)
+            return run is not None
+
     def _may_start(self) -> bool:
         return (
-            not self._stopping
+            self._may_claim
             and len(self._executions) < self._settings.max_concurrent_runs
             and self._starting < self._starts_at_a_time
         )
-
-    async def _next(self) -> Run | None:
-        return await self._runs.claim(self._worker, str(uuid.uuid4()), self._clock.now())
 
     def _start(self, run: Run) -> None:
         stop = Stop()

@@ -59,7 +59,7 @@ def read_tools(value: Sequence[str] | str | None) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             items = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidError(
                 f'tools is a text that is not JSON ({error}); give a list such as ["Read", "WebSearch"]',
                 field="tools",

@@ -8,13 +8,15 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from claude_runner.db import Database, from_text, to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
+from claude_runner.grants import read_tools
 from claude_runner.hub import Hub, Topic
 from claude_runner.runs import NewRun, Trigger
 from claude_runner.schedule import Schedule, parse
@@ -62,7 +64,7 @@ class JobDraft:
             raise InvalidError(
                 f"a job's name is 1 to {MAX_NAME} characters without control characters", field="name"
             )
-        check_prompt(self.prompt)
+        _check_prompt(self.prompt)
         if not 1 <= self.timeout_minutes <= 1440:
             raise InvalidError(
                 f"timeout_minutes is {self.timeout_minutes}; give 1 to 1440",
@@ -104,6 +106,19 @@ class Job(JobDraft):
         )
 
 
+class Broken(NamedTuple):
+    """A job that somebody edited by hand, so that it can't be read or planned any more.
+
+    Attributes:
+        slot: Its next slot, as it is written.
+        error: What is wrong with it.
+    """
+
+    id: str
+    slot: str
+    error: str
+
+
 class Fate(StrEnum):
     """What became of a planned slot."""
 
@@ -116,7 +131,7 @@ class Fate(StrEnum):
     MISSED = "missed"
 
 
-def check_prompt(prompt: str) -> None:
+def _check_prompt(prompt: str) -> None:
     """Refuse a prompt that can't be run.
 
     Raises:
@@ -180,7 +195,7 @@ class Jobs:
         return [_job(row) for row in rows]
 
     async def change(self, job_id: str, changes: Mapping[str, Any], now: datetime) -> Job:
-        """Change some of what was decided about the job; its next slot is planned anew.
+        """Change some of what was decided about the job; where that is when it runs, its next slot is planned anew.
 
         Args:
             job_id: Which job.
@@ -193,10 +208,13 @@ class Jobs:
             ConflictError: Somebody else changed the job at the same moment.
         """
         old = await self.get(job_id)
+        new = replace(old, **changes).checked()
         at = max(now, old.updated_at + timedelta(milliseconds=1))  # so that it tells two changes apart
-        values = _values(replace(old, **changes).checked(), at) | {
+        values = _values(new, at) | {
             "id": job_id,
             "was": to_text(old.updated_at),
+            # A slot that is due at this very moment is not lost because the job gets another name.
+            "replan": int(old.next_run_at is None or _timing(old) != _timing(new)),
         }
         row = await self._db.write(lambda c: c.execute(_UPDATE, values).fetchone())
         if row is None:
@@ -222,13 +240,9 @@ def find(c: sqlite3.Connection, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def due(c: sqlite3.Connection, now: datetime, limit: int) -> list[Job]:
-    """Read the jobs whose slot has come, longest waiting first."""
-    rows = c.execute(
-        "SELECT * FROM jobs WHERE enabled = 1 AND next_run_at <= :now ORDER BY next_run_at, id LIMIT :limit",
-        {"now": to_text(now), "limit": limit},
-    )
-    return [_job(row) for row in rows]
+def due(c: sqlite3.Connection, now: datetime, limit: int) -> list[Job | Broken]:
+    """Read the jobs whose slot has come, or is not written as an instant; longest waiting first."""
+    return [_due(row) for row in c.execute(_DUE, {"now": to_text(now), "limit": limit})]
 
 
 def next_due_at(c: sqlite3.Connection) -> datetime | None:
@@ -236,18 +250,16 @@ def next_due_at(c: sqlite3.Connection) -> datetime | None:
     (first,) = c.execute(
         "SELECT min(next_run_at) FROM jobs WHERE enabled = 1 AND next_run_at IS NOT NULL"
     ).fetchone()
-    return None if first is None else from_text(first)
+    with suppress(ValueError):
+        return None if first is None else from_text(first)
+    return None  # no instant; it is found when it sorts before the present
 
 
-def take_slot(c: sqlite3.Connection, job: Job, next_run_at: datetime | None) -> bool:
-    """Move the job on to its next slot, unless someone else has; tells whether it was us."""
-    values = {"id": job.id, "slot": _text(job.next_run_at), "next": _text(next_run_at)}
-    return c.execute(_TAKE_SLOT, values).fetchone() is not None
-
-
-def record_fate(c: sqlite3.Connection, job: Job, fate: Fate) -> bool:
-    """Write down what becomes of the job's slot, once; tells whether it was not written before."""
-    values = {"job_id": job.id, "scheduled_for": _text(job.next_run_at), "fate": fate}
+def take_slot(c: sqlite3.Connection, job: Job, next_run_at: datetime | None, fate: Fate) -> bool:
+    """Move the job on to its next slot and write down what becomes of this one; tells whether it was ours to take."""
+    values = {"id": job.id, "slot": _text(job.next_run_at), "next": _text(next_run_at), "fate": fate}
+    if c.execute(_TAKE_SLOT, values).fetchone() is None:
+        return False
     return c.execute(_RECORD_FATE, values).fetchone() is not None
 
 
@@ -267,11 +279,11 @@ def record_execution(c: sqlite3.Connection, job_id: str, at: datetime, error: st
     )
 
 
-def shelve(c: sqlite3.Connection, job: Job, error: str) -> None:
+def shelve(c: sqlite3.Connection, broken: Broken) -> None:
     """Take a job that can't be planned out of the schedule and note why."""
     c.execute(
         "UPDATE jobs SET next_run_at = NULL, last_error = :error WHERE id = :id AND next_run_at = :slot",
-        {"id": job.id, "error": error, "slot": _text(job.next_run_at)},
+        {"id": broken.id, "slot": broken.slot, "error": f"not scheduled any more: {broken.error}"},
     )
 
 
@@ -285,14 +297,21 @@ _INSERT = (
     " ON CONFLICT (id) DO NOTHING RETURNING *"
 )
 _UPDATE = (
-    f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in _COLUMNS)}"  # noqa: S608 - names written above
+    f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in _COLUMNS[:-1])},"  # noqa: S608 - names written above
+    " next_run_at = CASE WHEN :replan THEN :next_run_at ELSE next_run_at END"
     " WHERE id = :id AND updated_at = :was RETURNING *"
 )
+# Slots are compared as texts, so that one of another form is found at once: it would be due too early, late or never.
+_DUE = """
+    SELECT * FROM jobs WHERE enabled = 1 AND next_run_at IS NOT NULL
+        AND (next_run_at <= :now OR next_run_at NOT LIKE '____-__-__T__:__:__.___+00:00')
+    ORDER BY next_run_at, id LIMIT :limit
+"""
 _TAKE_SLOT = (
     "UPDATE jobs SET next_run_at = :next WHERE id = :id AND next_run_at = :slot AND enabled = 1 RETURNING id"
 )
 _RECORD_FATE = """
-    INSERT INTO occurrences (job_id, scheduled_for, fate) VALUES (:job_id, :scheduled_for, :fate)
+    INSERT INTO occurrences (job_id, scheduled_for, fate) VALUES (:id, :slot, :fate)
     ON CONFLICT (job_id, scheduled_for) DO NOTHING RETURNING job_id
 """
 
@@ -315,6 +334,10 @@ def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
     }
 
 
+def _timing(draft: JobDraft) -> tuple[str, str, bool]:
+    return draft.cron, draft.timezone, draft.enabled
+
+
 def _no_job(job_id: str) -> NotFoundError:
     return NotFoundError(f"there is no job {job_id[:60]!r}; list_jobs shows them all", field="job_id")
 
@@ -327,14 +350,36 @@ def _instant(text: str | None) -> datetime | None:
     return None if text is None else from_text(text)
 
 
+def _due(row: sqlite3.Row) -> Job | Broken:
+    slot = row["next_run_at"]
+    try:
+        job = _job(row)
+        job.schedule  # noqa: B018 - raises where it can't be read
+    except InvalidError as error:
+        return Broken(row["id"], slot, str(error))
+    if _text(job.next_run_at) != slot:
+        return Broken(
+            row["id"], slot, f"next_run_at is {slot!r}; an instant is written as {_text(job.created_at)}"
+        )
+    return job
+
+
 def _job(row: sqlite3.Row) -> Job:
+    """Make a job of its row; raises `InvalidError` where somebody wrote what can't be read into it."""
+    try:
+        return _read(row)
+    except (ValueError, InvalidError) as error:
+        raise InvalidError(f"job {row['id']} was edited by hand and can't be read: {error}") from error
+
+
+def _read(row: sqlite3.Row) -> Job:
     return Job(
         id=row["id"],
         name=row["name"],
         cron=row["cron"],
         timezone=row["timezone"],
         prompt=row["prompt"],
-        tools=tuple(json.loads(row["tools"])),
+        tools=read_tools(row["tools"]),
         timeout_minutes=row["timeout_minutes"],
         model=row["model"],
         enabled=bool(row["enabled"]),

@@ -15,7 +15,7 @@ from claude_runner import jobs, runs
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
-from claude_runner.errors import InvalidError, UnavailableError
+from claude_runner.errors import InvalidError, RunnerError, UnavailableError
 from claude_runner.grants import resolve
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import Job
@@ -64,6 +64,8 @@ class Runner:
         try:
             order = await self._order(run)
             ending = order if isinstance(order, Ending) else await self._carry_out(run, order, recorder, stop)
+        except RunnerError as error:
+            ending = Ending(State.ERROR, reason=error.code, error=str(error))
         except Exception:
             error_id = secrets.token_hex(4)
             log.exception("run %s: unexpected error %s", run.id, error_id)
@@ -129,12 +131,7 @@ class Runner:
 
         def write(c: sqlite3.Connection) -> bool:
             runs.append(c, run.id, run.attempt, events)
-            said = ending.output if ending.output is not None else runs.text_so_far(c, run.id) or None
-            if not runs.end(c, run, replace(ending, output=said, tokens=ending.tokens or tokens), now):
-                return False
-            if run.job_id is not None:
-                jobs.record_execution(c, run.job_id, now, ending.error)
-            return True
+            return end_attempt(c, run, replace(ending, tokens=ending.tokens or tokens), now)
 
         for left in reversed(range(END_TRIES)):
             try:
@@ -145,9 +142,22 @@ class Runner:
                 if not left:
                     raise
                 log.warning("run %s: its end can't be written yet: %s", run.id, error)
-                await self.clock.wait(asyncio.Event(), now + timedelta(seconds=1))
+                await self.clock.wait(asyncio.Event(), self.clock.now() + timedelta(seconds=1))
         self.hub.publish(Topic.RUNS, run.id)
         log.info("run %s: %s", run.id, f"{ending.state} ({ending.reason})" if ending.reason else ending.state)
+
+
+def end_attempt(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
+    """End the attempt's row and note it on its job; tells whether it was ours to end.
+
+    An ending without output gets what the model had said up to then.
+    """
+    said = ending.output if ending.output is not None else runs.text_so_far(c, run.id) or None
+    if not runs.end(c, run, replace(ending, output=said), now):
+        return False
+    if run.job_id is not None:
+        jobs.record_execution(c, run.job_id, now, ending.error)
+    return True
 
 
 def _instructions(job: Job | None, folder: Path, now: datetime) -> str:

@@ -14,9 +14,8 @@ from typing import Final
 from claude_runner import jobs, runs
 from claude_runner.config import Clock
 from claude_runner.db import Database
-from claude_runner.errors import RunnerError
 from claude_runner.hub import Hub, Topic
-from claude_runner.jobs import Fate, Job
+from claude_runner.jobs import Broken, Fate, Job
 from claude_runner.runs import Trigger
 
 LONGEST_SLEEP: Final = timedelta(seconds=60)
@@ -69,14 +68,12 @@ class Scheduler:
         horizon = self._clock.now() + LONGEST_SLEEP
         return horizon if first is None else min(first, horizon)
 
-    async def _fire(self, job: Job, now: datetime) -> None:
-        try:
-            following = job.schedule.next(now)
-        except RunnerError as error:  # a row somebody edited by hand; it must not hold up the others
-            log.warning("job %s can't be scheduled: %s", job.id, error)
-            message = f"not scheduled any more: {error}"
-            await self._db.write(lambda c: jobs.shelve(c, job, message))
+    async def _fire(self, job: Job | Broken, now: datetime) -> None:
+        if isinstance(job, Broken):  # it must not hold up the others
+            log.warning("job %s can't be scheduled: %s", job.id, job.error)
+            await self._db.write(lambda c: jobs.shelve(c, job))
             return
+        following = job.schedule.next(now)
         run_id = await self._db.write(lambda c: self._take(c, job, following, now))
         if run_id is not None:
             log.info("job %s (%s) is due: run %s", job.id, job.name, run_id)
@@ -85,10 +82,8 @@ class Scheduler:
     def _take(self, c: sqlite3.Connection, job: Job, following: datetime | None, now: datetime) -> str | None:
         """Take the job's slot, if it is still to be had, and make its run."""
         slot = job.next_run_at
-        if slot is None or not jobs.take_slot(c, job, following):
-            return None
-        late = now - slot > LATE
-        if not jobs.record_fate(c, job, Fate.CAUGHT_UP if late else Fate.RAN):
+        late = slot is not None and now - slot > LATE
+        if not jobs.take_slot(c, job, following, Fate.CAUGHT_UP if late else Fate.RAN):
             return None
         trigger = Trigger.CATCH_UP if late else Trigger.SCHEDULE
         run_id = runs.insert(c, job.new_run(trigger, scheduled_for=slot, rehearsal=self._rehearsal), now)

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
@@ -41,9 +42,15 @@ class StoredSettings:
 
 
 def allowed_tools(c: sqlite3.Connection) -> tuple[str, ...]:
-    """Read the built-in tools that jobs may use; a value that is no list of texts counts as none."""
+    """Read the built-in tools that jobs may use; what is no list of texts counts as none."""
     row = c.execute("SELECT value FROM settings WHERE key = 'allowed_tools'").fetchone()
-    value = DEFAULTS["allowed_tools"] if row is None else json.loads(row["value"])
+    value = DEFAULTS["allowed_tools"] if row is None else _read(row["value"])
     if not isinstance(value, list):
         return ()
     return tuple(name for name in value if isinstance(name, str))
+
+
+def _read(text: str) -> object:
+    with suppress(ValueError):
+        return json.loads(text)
+    return None

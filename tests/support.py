@@ -1,7 +1,7 @@
 """What tests share: a clock that they move, an agent that they lead, and ways to wait."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,12 +53,14 @@ class FakeAgent:
 
     Attributes:
         orders: What was asked of it.
+        swept: Which runs' leftovers it was to end.
         most_at_once: How many orders it had at a time.
     """
 
     def __init__(self, act: Callable[[Order, Listener, Stop], Awaitable[Ending]] | None = None) -> None:
         self.orders: list[Order] = []
         self.most_at_once = 0
+        self.swept: list[str] = []
         self._now = 0
         self._act = act or self.say_done
 
@@ -73,6 +75,10 @@ class FakeAgent:
             return await self._act(order, listener, stop)
         finally:
             self._now -= 1
+
+    async def end_leftovers(self, run_ids: Collection[str]) -> int:
+        self.swept.extend(run_ids)
+        return 0
 
     @staticmethod
     async def say_done(_order: Order, listener: Listener, _stop: Stop) -> Ending:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,10 @@ class ClaudeAgent:
             stderr = StderrTail()
             options = options_of(order, self._settings, self._launcher, workspace, stderr.note)
             return await _Conversation(order, options, stderr, listener, pid_file(workspace)).hold(stop)
+
+    async def end_leftovers(self, run_ids: Collection[str]) -> int:
+        """End the processes that runs of a server that died have left; see `Agent`."""
+        return await asyncio.to_thread(end_leftovers, run_ids)
 
     @contextmanager
     def _workspace(self, order: Order) -> Iterator[Path]:
@@ -137,7 +141,7 @@ class _Conversation:
                 self._signal_guard()
                 await asyncio.wait({session}, timeout=SIGNAL_EVERY_SECONDS)
         if not clean:
-            left = await asyncio.to_thread(end_leftovers, self._order.run_id)
+            left = await asyncio.to_thread(end_leftovers, [self._order.run_id])
             if left:
                 log.warning("run %s: ended %d processes that its guard had left", self._order.run_id, left)
 

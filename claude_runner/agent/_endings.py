@@ -20,37 +20,15 @@ SIGN_IN: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A way to fail, and what is said about it. A field that is `None` or empty matches anything.
+class Failure:
+    """What is known of a failed run.
 
     Attributes:
-        errors: The SDK's words for a failed request (`AssistantMessage.error`).
-        statuses: HTTP statuses of the failed request.
-        terminals: The CLI's terminal reasons.
-        phrases: Parts of the CLI's own words, lower case.
-        said: The sentence; `{said}` stands for the CLI's own words.
+        said: The CLI's own words.
+        api_error: The SDK's word for a failed request (`AssistantMessage.error`).
+        status: The failed request's HTTP status.
+        terminal: The CLI's terminal reason.
     """
-
-    reason: str
-    said: str
-    errors: tuple[str, ...] = ()
-    statuses: tuple[int, ...] = ()
-    terminals: tuple[str, ...] = ()
-    phrases: tuple[str, ...] = ()
-
-    def matches(self, failure: "Failure") -> bool:
-        """Tell whether the failure is of this kind: one of its marks is enough."""
-        return (
-            failure.api_error in self.errors
-            or failure.status in self.statuses
-            or failure.terminal in self.terminals
-            or any(phrase in failure.said.lower() for phrase in self.phrases)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What is known of a failed run."""
 
     said: str
     api_error: str | None = None
@@ -58,43 +36,119 @@ class Failure:
     terminal: str | None = None
 
 
-# The first that matches counts.
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A way to fail, and what is said about it. It is meant where one of its marks is found.
+
+    Attributes:
+        reason: The code that the run's row gets.
+        sentence: What a person reads; `{said}` stands for the CLI's own words.
+        retryable: Whether the same run may well go through later, with nothing changed.
+        phrases: Marks in the CLI's own words, lower case.
+        errors: Marks in `Failure.api_error`.
+        statuses: Marks in `Failure.status`.
+        terminals: Marks in `Failure.terminal`.
+    """
+
+    reason: str
+    sentence: str
+    retryable: bool
+    phrases: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    terminals: tuple[str, ...] = ()
+
+    def matches(self, failure: Failure) -> bool:
+        """Tell whether the failure is of this kind."""
+        return (
+            any(phrase in failure.said.lower() for phrase in self.phrases)
+            or failure.api_error in self.errors
+            or failure.status in self.statuses
+            or failure.terminal in self.terminals
+        )
+
+
+# The first that matches counts: what is said in words before what is only a number.
 RULES: Final = (
     Rule(
         "billing",
         "Claude refused for billing reasons: {said}",
-        errors=("billing_error",),
+        retryable=False,
         phrases=("credit balance",),
+        errors=("billing_error",),
     ),
     Rule(
         "not_signed_in",
         f"{SIGN_IN} ({{said}})",
+        retryable=False,
+        phrases=("not logged in", "could not load aws credentials"),
         errors=("authentication_failed", "oauth_org_not_allowed"),
         statuses=(401, 403),
-        phrases=("not logged in", "could not load aws credentials"),
     ),
-    Rule("usage_limit", "Claude's usage limit is reached: {said}", errors=("rate_limit",), statuses=(429,)),
+    Rule(
+        "usage_limit",
+        "Claude's usage limit is reached: {said}",
+        retryable=True,
+        errors=("rate_limit",),
+        statuses=(429,),
+    ),
     Rule(
         "invalid_model",
         "the model can't be used: {said}; choose another for the job",
+        retryable=False,
         errors=("model_not_found",),
         statuses=(404,),
     ),
     Rule(
+        "unreachable",
+        "Claude's service can't be reached, also when tried again: {said}",
+        retryable=True,
+        phrases=(
+            "econnrefused",
+            "enotfound",
+            "econnreset",
+            "unable to connect",
+            "connection error",
+            "timed out",
+        ),
+    ),
+    Rule(
         "overloaded",
-        "Claude's service did not answer, also when asked again: {said}",
+        "Claude's service answered with an error, also when asked again: {said}",
+        retryable=True,
         errors=("server_error", "overloaded"),
         statuses=(500, 502, 503, 504, 529),
     ),
-    Rule("max_turns", "the run took more turns than allowed: {said}", terminals=("max_turns",)),
-    Rule("budget", "the run reached its budget: {said}", terminals=("budget_exhausted",)),
+    Rule(
+        "too_large",
+        "the request has grown too large for Claude: {said}",
+        retryable=False,
+        phrases=("prompt is too long",),
+        statuses=(413,),
+    ),
+    Rule(
+        "answer_too_large",
+        "Claude Code said more in one message than can be taken: {said}",
+        retryable=False,
+        phrases=("maximum buffer size",),
+    ),
+    Rule("invalid_request", "Claude refused the request: {said}", retryable=False, statuses=(400,)),
+    Rule("max_turns", "it took more turns than allowed: {said}", retryable=False, terminals=("max_turns",)),
+    Rule("budget", "it reached its budget: {said}", retryable=False, terminals=("budget_exhausted",)),
     Rule(
         "sandbox_missing",
         "shell commands can't be confined on this machine: {said}",
+        retryable=False,
         phrases=("sandbox required but unavailable", "sandbox.failifunavailable"),
     ),
-    Rule("invalid_request", "Claude refused the request: {said}", statuses=(400, 413)),
+    Rule(
+        "session_in_use",
+        "Claude Code has a session of this id already: {said}",
+        retryable=False,
+        phrases=("already in use",),
+    ),
 )
+CRASHED: Final = Rule("agent_crashed", "Claude Code ended unexpectedly: {said}", retryable=False)
 
 
 def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bool) -> Ending:
@@ -143,10 +197,7 @@ def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | Non
 
 
 def _failed(failure: Failure, common: Mapping[str, Any]) -> Ending:
-    said = failure.said[:1000]
-    for rule in RULES:
-        if rule.matches(failure):
-            return Ending(State.ERROR, error=rule.said.format(said=said), reason=rule.reason, **common)
+    rule = next((rule for rule in RULES if rule.matches(failure)), CRASHED)
     return Ending(
-        State.ERROR, error=f"Claude Code ended with an error: {said}", reason="agent_crashed", **common
+        State.ERROR, error=rule.sentence.format(said=failure.said[:1000]), reason=rule.reason, **common
     )

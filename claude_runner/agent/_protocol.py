@@ -1,7 +1,7 @@
 """What the runner asks of an agent: the order, who listens, how it is stopped."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,4 +92,8 @@ class Agent(Protocol):
 
         Once it returns, or is cancelled, no process that came of the run is left.
         """
+        ...
+
+    async def end_leftovers(self, run_ids: Collection[str]) -> int:
+        """End the processes that runs of a server that died have left, and return how many there were."""
         ...

@@ -1,9 +1,9 @@
 """Which runs there are: filters, and a cursor that stays right while runs are added."""
 
 import base64
-import binascii
 import json
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,12 +67,8 @@ def _cursor(row: sqlite3.Row) -> str:
 
 def _place(cursor: str) -> tuple[str, str]:
     """Read the place a cursor stands for: the last run seen."""
-    try:
+    with suppress(ValueError, TypeError, RecursionError):
         at, run_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise InvalidError(
-            "this cursor was not given by list_runs; start without one", field="cursor"
-        ) from error
-    if not isinstance(at, str) or not isinstance(run_id, str):
-        raise InvalidError("this cursor was not given by list_runs; start without one", field="cursor")
-    return at, run_id
+        if isinstance(at, str) and isinstance(run_id, str):
+            return at, run_id
+    raise InvalidError("this cursor was not given by list_runs; start without one", field="cursor")

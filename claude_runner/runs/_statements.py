@@ -107,6 +107,14 @@ def end(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
     return c.execute(_END, values).fetchone() is not None
 
 
+def running(c: sqlite3.Connection) -> dict[str, list[Run]]:
+    """Read the runs that are going on, by the worker that executes them."""
+    found: dict[str, list[Run]] = {}
+    for row in c.execute("SELECT * FROM runs WHERE state = 'running' ORDER BY started_at, id"):
+        found.setdefault(row["worker"], []).append(run_from(row))
+    return found
+
+
 def cancel_pending(c: sqlite3.Connection, run_id: str, error: str, now: datetime) -> bool:
     """Cancel a run that has not started; tells whether it had not."""
     values = {"id": run_id, "error": error, "now": to_text(now)}

@@ -8,6 +8,7 @@ from fastmcp import FastMCP
 
 from claude_runner import __version__
 from claude_runner.app import App
+from claude_runner.tools._arguments import PlainRefusals
 from claude_runner.tools._stdio import serve_stdio
 from claude_runner.tools._toolbox import ToolGroup
 from claude_runner.tools.jobs import JobTools
@@ -35,6 +36,7 @@ async def build_mcp(app: App) -> FastMCP[Any]:
     for group in GROUPS:
         for function in group(app).tools():
             mcp.add_tool(function)
+    mcp.add_middleware(PlainRefusals(mcp))
     # Without it FastMCP lists all tools at each call, to find the schema of one.
     schemas = {tool.name: tool.parameters for tool in await mcp.list_tools(run_middleware=False)}
     mcp._mcp_server.get_tool_input_schema = schemas.get  # noqa: SLF001 - has no public name; versions are pinned

@@ -1,5 +1,6 @@
 """How values stand in an answer."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,13 +27,13 @@ def read_instant(text: str | None, field: str) -> datetime | None:
     """
     if text is None:
         return None
-    try:
+    with suppress(
+        ValueError, OverflowError
+    ):  # no instant; or one before the first year of UTC, or after the last
         instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise InvalidError(
-            f"{field} is {text[:60]!r}; give an instant with its offset, such as '2026-11-23T09:00:00+01:00'",
-            field=field,
-        )
-    return instant
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    raise InvalidError(
+        f"{field} is {text[:60]!r}; give an instant with its offset, such as '2026-11-23T09:00:00+01:00'",
+        field=field,
+    )

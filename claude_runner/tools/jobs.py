@@ -1,6 +1,8 @@
 """Tools that create and look after jobs."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -15,7 +17,7 @@ from claude_runner.tools._toolbox import ToolGroup, tool
 
 NEXT_RUNS: Final = 5
 
-Minutes = Annotated[int, Field(strict=True)]
+Minutes = Annotated[int, Field(ge=1, le=1440, strict=True)]
 Tools = list[str] | str | None
 
 
@@ -228,7 +230,6 @@ class JobTools(ToolGroup):
 
     def _shown(self, job: Job, warnings: tuple[str, ...]) -> JobView:
         planned = job.enabled and job.next_run_at is not None
-        upcoming = job.schedule.upcoming(self.app.clock.now(), NEXT_RUNS) if planned else []
         return JobView(
             id=job.id,
             name=job.name,
@@ -237,7 +238,7 @@ class JobTools(ToolGroup):
             timezone=job.timezone,
             enabled=job.enabled,
             next_run_at=iso(job.next_run_at),
-            next_runs=[fire.isoformat(timespec="seconds") for fire in upcoming],
+            next_runs=_upcoming(job, self.app.clock.now()) if planned else [],
             prompt=job.prompt,
             tools=list(job.tools),
             timeout_minutes=job.timeout_minutes,
@@ -264,6 +265,13 @@ def _summary(job: Job) -> JobSummary:
         last_executed_at=iso(job.last_executed_at),
         last_error=job.last_error,
     )
+
+
+def _upcoming(job: Job, now: datetime) -> list[str]:
+    """Return when it runs next, on its own clock; nothing where its schedule was spoiled by hand."""
+    with suppress(InvalidError):
+        return [fire.isoformat(timespec="seconds") for fire in job.schedule.upcoming(now, NEXT_RUNS)]
+    return []
 
 
 def _in_words(job: Job) -> str:

@@ -12,7 +12,7 @@ from claude_runner.tools._toolbox import ToolGroup, tool
 RunLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
 EventLimit = Annotated[int, Field(ge=0, le=1000, strict=True)]
 OutputLimit = Annotated[int, Field(ge=1, le=200_000, strict=True)]
-Place = Annotated[int, Field(ge=0, strict=True)]
+Place = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""Who changed what: wakes whoever waits for a change, inside the process.
-
-A change is a pointer, never the thing: a topic and the id of the row. Whoever is woken reads the database.
-"""
+"""Publish and subscribe inside the process."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,6 +13,7 @@ class Topic(StrEnum):
     JOBS = "jobs"
     RUNS = "runs"
     EVENTS = "events"
+    CANCEL = "cancel"  # somebody wants the run of this id ended
 
 
 class Change(NamedTuple):
@@ -57,11 +55,18 @@ class Hub:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    def publish(self, topic: Topic, key: str) -> None:
-        """Tell every subscriber of the topic that the thing of this key changed."""
+    def publish(self, topic: Topic, key: str, *, origin: Subscription | None = None) -> None:
+        """Tell every subscriber of the topic that the thing of this key changed.
+
+        Args:
+            topic: What kind of thing.
+            key: Its id.
+            origin: Who passes it on from another process, and need not hear it again.
+        """
         change = Change(topic, key)
         for subscription in self._subscriptions:
-            subscription.note(change)
+            if subscription is not origin:
+                subscription.note(change)
 
     @contextmanager
     def subscribe(self, *topics: Topic, wake: asyncio.Event | None = None) -> Iterator[Subscription]:

@@ -1,0 +1,123 @@
+"""Who leads a home: the one process that runs its scheduler and executes its runs.
+
+A lock file held by the operating system decides, freed by the holder's death, however it dies. The others keep a
+connection to the leader; when that breaks they try the lock, so that one of them takes over at once.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from claude_runner.hub import Hub, join, listen
+
+RETRY_SECONDS: Final = 0.1  # between a leader's lock and its socket lie milliseconds
+
+log = logging.getLogger(__name__)
+
+
+class Leadership:
+    """Takes part in the leading of a home.
+
+    Attributes:
+        leading: Whether this process leads.
+        following: Whether this process is connected to the one that leads.
+    """
+
+    def __init__(
+        self, state: Path, hub: Hub, engine: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        """Make a part taker.
+
+        Args:
+            state: The home's private folder; it exists.
+            hub: Whose changes are exchanged with the other processes.
+            engine: What runs while this process leads.
+        """
+        self.leading = False
+        self.following = False
+        self._state = state
+        self._hub = hub
+        self._engine = engine
+
+    async def serve(self) -> None:
+        """Lead or follow, for ever; when cancelled, leadership is handed over."""
+        while True:
+            try:
+                with _lock(self._state / "leader.lock") as mine:
+                    if mine:
+                        await self._lead()
+                self.following = True
+                await join(self._hub, self._state)
+            except Exception as error:
+                level = logging.DEBUG if isinstance(error, OSError) and not self.leading else logging.ERROR
+                log.log(
+                    level,
+                    "leading or following failed, trying again: %s",
+                    error,
+                    exc_info=level > logging.DEBUG,
+                )
+            finally:
+                self.following = False
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _lead(self) -> None:
+        try:
+            async with listen(self._hub, self._state), self._engine():
+                self.leading = True
+                log.info("this process leads %s", self._state.parent)
+                await asyncio.Event().wait()
+        finally:
+            self.leading = False
+
+
+class Workers:
+    """The processes of a home that execute runs: each has a name and a lock that its death frees."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "workers"
+
+    @asynccontextmanager
+    async def enrolled(self) -> AsyncIterator[str]:
+        """Take part under a new name while the context is open."""
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / name
+        with _lock(path):
+            try:
+                yield name
+            finally:
+                path.unlink(missing_ok=True)
+
+    def dead(self, names: Iterable[str]) -> list[str]:
+        """Return those of the workers whose process is no more, and bury them."""
+        found = []
+        for name in names:
+            path = self._folder / name
+            if not path.exists():
+                found.append(name)
+                continue
+            with _lock(path) as free:
+                if free:
+                    found.append(name)
+                    path.unlink(missing_ok=True)
+        return found
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold a lock file, if no other process does; tells whether."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        held = False
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+        yield held
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,60 @@
+"""Ends the runs whose server process died: first their processes, then their rows.
+
+They are not run again by themselves: what they had already done is not known. Pending runs need no recovery.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from claude_runner import runs
+from claude_runner.agent import Agent
+from claude_runner.config import Clock
+from claude_runner.db import Database
+from claude_runner.hub import Hub, Topic
+from claude_runner.leader import Workers
+from claude_runner.runner import end_attempt
+from claude_runner.runs import Ending, State
+
+EVERY: Final = timedelta(seconds=30)
+ENDING: Final = Ending(
+    State.ERROR,
+    reason="server_stopped",
+    error="the server died while this run was going on; it was not run again",
+)
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Looks for runs that nobody executes any more."""
+
+    def __init__(self, database: Database, hub: Hub, clock: Clock, agent: Agent, workers: Workers) -> None:
+        self._db = database
+        self._hub = hub
+        self._clock = clock
+        self._agent = agent
+        self._workers = workers
+
+    async def recover(self) -> None:
+        """End the runs of workers that are no more, once nothing of them is left."""
+        by_worker = await self._db.read(runs.running)
+        lost = [run for worker in self._workers.dead(by_worker) for run in by_worker[worker]]
+        if not lost:
+            return
+        ended = await self._agent.end_leftovers([run.id for run in lost])
+        log.warning("%d runs of a server that died are ended, %d processes with them", len(lost), ended)
+        now = self._clock.now()
+        for run in lost:
+            await self._db.write(lambda c, run=run: end_attempt(c, run, ENDING, now))  # type: ignore[misc]
+            self._hub.publish(Topic.RUNS, run.id)
+
+    async def serve(self) -> None:
+        """Look from time to time: a server that hands over may die before its last runs have ended."""
+        with self._hub.subscribe() as never:
+            while True:
+                await self._clock.wait(never.changed, self._clock.now() + EVERY)
+                try:
+                    await self.recover()
+                except Exception:
+                    log.exception("could not look for lost runs; trying again later")
