@@ -7,6 +7,7 @@
 import asyncio
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Final, Protocol
 from claude_runner.errors import InvalidError
 
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
+LOOK_AGAIN_SECONDS: Final = 5.0
 MEMORY_PER_RUN_MIB: Final = 110  # private memory of one Claude Code process, measured with 2.1.330
 
 
@@ -162,14 +164,26 @@ def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, h
 
 
 class Clock(Protocol):
-    """Where the time comes from; tests bring one that they move."""
+    """Where the time comes from; tests bring one that they move.
+
+    The time of day may jump, forward and back, and does when a machine was suspended. What happens at an instant goes
+    by `now`; how long something lasts goes by `elapsed`, which only ever runs on, while the machine does.
+    """
 
     def now(self) -> datetime:
         """Return the present instant, in UTC."""
         ...
 
-    async def wait(self, event: asyncio.Event, until: datetime | None) -> None:
-        """Return once the event is set or the instant has come, whichever is first; `None` never comes."""
+    def elapsed(self) -> float:
+        """Return the seconds since some moment in the past."""
+        ...
+
+    async def wait(self, event: asyncio.Event, until: datetime) -> None:
+        """Return once the event is set or the instant has come; it may be earlier, so look again."""
+        ...
+
+    async def pause(self, event: asyncio.Event, seconds: float) -> None:
+        """Return once the event is set or so many seconds have passed."""
         ...
 
 
@@ -180,9 +194,24 @@ class SystemClock:
         """Return the present instant, in UTC."""
         return datetime.now(UTC)  # noqa: TID251 - the one place that reads it
 
-    async def wait(self, event: asyncio.Event, until: datetime | None) -> None:
-        """Return once the event is set or the instant has come, whichever is first."""
-        seconds = None if until is None else max(0.0, (until - self.now()).total_seconds())
+    def elapsed(self) -> float:
+        """Return the seconds since some moment in the past."""
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, until: datetime) -> None:
+        """Return once the event is set or the instant has come.
+
+        A timer does not notice that the time of day jumps or the machine sleeps, so it is set anew every few seconds;
+        where the time of day was set back, it returns after as long as it looked to be in the beginning.
+        """
+        left = (until - self.now()).total_seconds()
+        enough = self.elapsed() + left
+        while left > 0 and not event.is_set():
+            await self.pause(event, min(left, LOOK_AGAIN_SECONDS))
+            left = min((until - self.now()).total_seconds(), enough - self.elapsed())
+
+    async def pause(self, event: asyncio.Event, seconds: float) -> None:
+        """Return once the event is set or so many seconds have passed."""
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()

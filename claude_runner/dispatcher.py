@@ -11,7 +11,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Final, NamedTuple
 
 from claude_runner.agent import Stop, StopCause
@@ -24,9 +23,9 @@ CANCELLED: Final = StopCause(State.CANCELLED, "cancelled", "cancelled by request
 SERVER_STOPPED: Final = StopCause(
     State.ERROR, "server_stopped", "the server was stopped while this run was going on; it was not run again"
 )
-LONGEST_SLEEP: Final = timedelta(seconds=60)
-PAUSE_AFTER_FAILURE: Final = timedelta(seconds=1)
-PATIENCE: Final = timedelta(seconds=10)  # how long another process may take to end a run of its own
+LONGEST_SLEEP_SECONDS: Final = 60
+PAUSE_AFTER_FAILURE_SECONDS: Final = 1
+PATIENCE_SECONDS: Final = 10  # how long another process may take to end a run of its own
 
 Execute = Callable[[Run, Stop, Callable[[], None]], Awaitable[None]]
 
@@ -118,18 +117,19 @@ class Dispatcher:
                 await asyncio.wait({execution.task})
 
     async def _ask_others(self, run_id: str) -> Run:
-        deadline = self._clock.now() + PATIENCE
+        patience = self._clock.elapsed() + PATIENCE_SECONDS
         with self._hub.subscribe(Topic.RUNS) as changes:
             self._hub.publish(Topic.CANCEL, run_id)
             while True:
                 run = await self._runs.get(run_id)
                 if run.state.is_final:
                     return run
-                if self._clock.now() >= deadline:
+                left = patience - self._clock.elapsed()
+                if left <= 0:
                     raise ConflictError(
                         f"run {run_id} is executed by another server process, which does not answer"
                     )
-                await self._clock.wait(changes.changed, deadline)
+                await self._clock.pause(changes.changed, left)
                 changes.take()
 
     async def _heed(self, wanted: Subscription) -> None:
@@ -143,14 +143,14 @@ class Dispatcher:
         """Start pending runs as places and the start gate allow."""
         while self._may_claim:
             changes.take()  # which they are is of no matter; kept, they would pile up
-            wake_at = self._clock.now() + LONGEST_SLEEP
+            sleep = LONGEST_SLEEP_SECONDS
             try:
                 while self._may_start() and await self._claim_one():
                     pass
             except Exception:
                 log.exception("could not look for pending runs; trying again in a second")
-                wake_at = self._clock.now() + PAUSE_AFTER_FAILURE
-            await self._clock.wait(self._wake, wake_at)
+                sleep = PAUSE_AFTER_FAILURE_SECONDS
+            await self._clock.pause(self._wake, sleep)
 
     async def _claim_one(self) -> bool:
         async with self._claim_under_way:

@@ -7,7 +7,8 @@ disk. So events wait in memory for up to `FLUSH_SECONDS`; the deltas of a block 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
 
 from claude_runner.config import Clock
 from claude_runner.errors import UnavailableError
@@ -17,6 +18,21 @@ FLUSH_SECONDS: Final = 0.1
 _STREAMED: Final = (EventKind.TEXT, EventKind.THINKING)
 
 log = logging.getLogger(__name__)
+
+
+class Waiting(Enum):
+    """What a silent agent may be waiting for."""
+
+    FOR_START = auto()
+    FOR_MODEL = auto()
+    FOR_TOOL = auto()
+
+
+class Silence(NamedTuple):
+    """Since when an agent is silent, on the clock's `elapsed`, and what it may be waiting for."""
+
+    since: float
+    waiting: Waiting
 
 
 class Recorder:
@@ -49,6 +65,9 @@ class Recorder:
         self._used: Tokens | None = None
         self._model: str | None = None
         self._used_is_news = False
+        self._began = clock.elapsed()
+        self._last_heard: float | None = None
+        self._open_tools: set[str] = set()
         self._something = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -56,8 +75,23 @@ class Recorder:
         """Hear that the agent is up."""
         self._start_is_over()
 
+    def heard(self) -> None:
+        """Hear that the agent is alive."""
+        self._last_heard = self._clock.elapsed()
+
+    @property
+    def silence(self) -> Silence:
+        """Return since when nothing was heard, and what that may mean."""
+        if self._last_heard is None:
+            return Silence(self._began, Waiting.FOR_START)
+        return Silence(self._last_heard, Waiting.FOR_TOOL if self._open_tools else Waiting.FOR_MODEL)
+
     def happened(self, kind: EventKind, body: Mapping[str, Any]) -> None:
         """Hear of an event."""
+        if kind is EventKind.TOOL_USE:
+            self._open_tools.add(body["id"])
+        elif kind is EventKind.TOOL_RESULT:
+            self._open_tools.discard(body["id"])
         if kind in _STREAMED and self._continues(kind, body):
             self._pieces.append(body["text"])
         else:

@@ -3,8 +3,8 @@
 They are not run again by themselves: what they had already done is not known. Pending runs need no recovery.
 """
 
+import asyncio
 import logging
-from datetime import timedelta
 from typing import Final
 
 from claude_runner import runs
@@ -16,7 +16,7 @@ from claude_runner.leader import Workers
 from claude_runner.runner import end_attempt
 from claude_runner.runs import Ending, State
 
-EVERY: Final = timedelta(seconds=30)
+EVERY_SECONDS: Final = 30
 ENDING: Final = Ending(
     State.ERROR,
     reason="server_stopped",
@@ -51,10 +51,10 @@ class Recovery:
 
     async def serve(self) -> None:
         """Look from time to time: a server that hands over may die before its last runs have ended."""
-        with self._hub.subscribe() as never:
-            while True:
-                await self._clock.wait(never.changed, self._clock.now() + EVERY)
-                try:
-                    await self.recover()
-                except Exception:
-                    log.exception("could not look for lost runs; trying again later")
+        never = asyncio.Event()
+        while True:
+            await self._clock.pause(never, EVERY_SECONDS)
+            try:
+                await self.recover()
+            except Exception:
+                log.exception("could not look for lost runs; trying again later")

@@ -6,9 +6,9 @@ import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from claude_runner import jobs, runs
@@ -19,13 +19,33 @@ from claude_runner.errors import InvalidError, RunnerError, UnavailableError
 from claude_runner.grants import resolve
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import Job
-from claude_runner.recorder import Recorder
+from claude_runner.recorder import Recorder, Waiting
 from claude_runner.runs import Ending, Event, Run, Runs, State, Tokens
 from claude_runner.schedule import local_timezone
 from claude_runner.settings import allowed_tools
 
 END_TRIES: Final = 30  # a second apart: how long a disk may be full or locked before a run's end is given up
 GIVEN_UP: Final = StopCause(State.ERROR, "given_up", "this attempt was given up by the server")
+
+
+class Patience(NamedTuple):
+    """How long an agent may be silent, in seconds, and what it means when it was for longer."""
+
+    seconds: float
+    cause: StopCause
+
+
+# A tool may take as long as it likes within the run's time: the CLI bounds each by itself. A model that answers is
+# heard all the time; the CLI gives up a request that stalls after 300 s, and one without an answer after 120 s.
+SILENT: Final = {
+    Waiting.FOR_START: Patience(
+        90,
+        StopCause(State.ERROR, "start_timeout", "Claude Code did not start within 90 seconds and was ended"),
+    ),
+    Waiting.FOR_MODEL: Patience(
+        360, StopCause(State.ERROR, "silent", "nothing was heard of it for 6 minutes, so it was ended")
+    ),
+}
 
 INSTRUCTIONS: Final = """\
 You carry out a task unattended, started by {origin}. Nobody reads along and nobody answers questions: where something
@@ -111,19 +131,29 @@ class Runner:
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(recorder.serve())
-            tasks.create_task(self._watch_deadline(run, ended, stop))
+            tasks.create_task(self._watch(run, recorder, ended, stop))
             try:
                 return await self.agent.execute(order, recorder, stop)
             finally:
                 ended.set()
                 recorder.close()
 
-    async def _watch_deadline(self, run: Run, ended: asyncio.Event, stop: Stop) -> None:
-        deadline = self.clock.now() + timedelta(minutes=run.timeout_minutes)
-        await self.clock.wait(ended, deadline)
-        if not ended.is_set():
-            minutes = "1 minute" if run.timeout_minutes == 1 else f"{run.timeout_minutes} minutes"
-            stop.request(StopCause(State.ERROR, "timeout", f"it was not done within {minutes} and was ended"))
+    async def _watch(self, run: Run, recorder: Recorder, ended: asyncio.Event, stop: Stop) -> None:
+        """Stop a run that takes too long as a whole, does not start, or has gone silent."""
+        minutes = "1 minute" if run.timeout_minutes == 1 else f"{run.timeout_minutes} minutes"
+        total = StopCause(State.ERROR, "timeout", f"it was not done within {minutes} and was ended")
+        end = self.clock.elapsed() + run.timeout_minutes * 60
+        while not ended.is_set():
+            silence = recorder.silence
+            deadline, cause = end, total
+            if silence.waiting in SILENT and silence.since + SILENT[silence.waiting].seconds < end:
+                deadline = silence.since + SILENT[silence.waiting].seconds
+                cause = SILENT[silence.waiting].cause
+            left = deadline - self.clock.elapsed()
+            if left <= 0:
+                stop.request(cause)
+                return
+            await self.clock.pause(ended, left)
 
     async def _end(self, run: Run, ending: Ending, events: list[Event], tokens: Tokens | None) -> None:
         """End the attempt's row with all that was heard, and try again while the database can't be written."""
@@ -142,7 +172,7 @@ class Runner:
                 if not left:
                     raise
                 log.warning("run %s: its end can't be written yet: %s", run.id, error)
-                await self.clock.wait(asyncio.Event(), self.clock.now() + timedelta(seconds=1))
+                await self.clock.pause(asyncio.Event(), 1)
         self.hub.publish(Topic.RUNS, run.id)
         log.info("run %s: %s", run.id, f"{ending.state} ({ending.reason})" if ending.reason else ending.state)
 

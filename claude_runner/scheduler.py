@@ -30,7 +30,7 @@ class Scheduler:
     """Fires the jobs of a database.
 
     Attributes:
-        last_tick_at: When it last looked for due slots; `None` before the first time.
+        last_tick_at: When it last fired all that was due; `None` before the first time.
     """
 
     def __init__(self, database: Database, hub: Hub, clock: Clock, *, rehearsal: bool = False) -> None:
@@ -58,14 +58,14 @@ class Scheduler:
         """Fire every slot that is due and return when to look again."""
         while True:
             now = self._clock.now()
-            self.last_tick_at = now
             due = await self._db.read(lambda c, now=now: jobs.due(c, now, BATCH))  # type: ignore[misc]
             # Together, so that the database can commit them in one go.
             await asyncio.gather(*(self._fire(job, now) for job in due))
             if len(due) < BATCH:
                 break
         first = await self._db.read(jobs.next_due_at)
-        horizon = self._clock.now() + LONGEST_SLEEP
+        self.last_tick_at = self._clock.now()
+        horizon = self.last_tick_at + LONGEST_SLEEP
         return horizon if first is None else min(first, horizon)
 
     async def _fire(self, job: Job | Broken, now: datetime) -> None:

@@ -26,15 +26,26 @@ class FakeClock:
 
     def __init__(self, now: datetime = MORNING) -> None:
         self._now = now
+        self._elapsed = 0.0
         self._moved = asyncio.Event()
 
     def now(self) -> datetime:
         return self._now
 
-    async def wait(self, event: asyncio.Event, until: datetime | None) -> None:
+    def elapsed(self) -> float:
+        return self._elapsed
+
+    async def wait(self, event: asyncio.Event, until: datetime) -> None:
+        await self._until(event, lambda: self._now >= until)
+
+    async def pause(self, event: asyncio.Event, seconds: float) -> None:
+        enough = self._elapsed + seconds
+        await self._until(event, lambda: self._elapsed >= enough)
+
+    async def _until(self, event: asyncio.Event, come: Callable[[], bool]) -> None:
         waiting = asyncio.ensure_future(event.wait())
         try:
-            while not event.is_set() and (until is None or self._now < until):
+            while not event.is_set() and not come():
                 moved = asyncio.ensure_future(self._moved.wait())
                 await asyncio.wait({waiting, moved}, return_when=asyncio.FIRST_COMPLETED)
                 moved.cancel()
@@ -42,8 +53,14 @@ class FakeClock:
             waiting.cancel()
 
     def move(self, by: timedelta | float) -> None:
-        """Move on by so many seconds, and wake whoever waits."""
-        self._now += by if isinstance(by, timedelta) else timedelta(seconds=by)
+        """Let so many seconds pass, and wake whoever waits."""
+        passed = by if isinstance(by, timedelta) else timedelta(seconds=by)
+        self._elapsed += passed.total_seconds()
+        self.jump(passed)
+
+    def jump(self, by: timedelta) -> None:
+        """Set the time of day forward or back, as a sleep of the machine does; no time passes."""
+        self._now += by
         self._moved.set()
         self._moved = asyncio.Event()
 

@@ -268,12 +268,12 @@ async def test_the_meter_is_live_while_a_run_goes_on(real: App) -> None:
 async def test_a_run_is_ended_after_its_time(owner: Settings) -> None:
     clock = FakeClock()
     async with open_app(owner, agent=ClaudeAgent(owner), clock=clock) as app:
-        run_id = await start(app, {"text": "Slowly", "stall": True}, timeout_minutes=7)
+        run_id = await start(app, {"text": "Slowly", "stall": True}, timeout_minutes=5)
         await running(app, run_id, said="Slowly")
-        clock.move(timedelta(minutes=7))
+        clock.move(timedelta(minutes=5))
         done = await ended(app, run_id)
     assert (done.state, done.reason) == (State.ERROR, "timeout")
-    assert done.error == "it was not done within 7 minutes and was ended"
+    assert done.error == "it was not done within 5 minutes and was ended"
     assert done.output == "Slowly"
 
 

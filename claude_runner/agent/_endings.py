@@ -142,6 +142,12 @@ RULES: Final = (
         phrases=("sandbox required but unavailable", "sandbox.failifunavailable"),
     ),
     Rule(
+        "start_timeout",
+        "Claude Code did not start: {said}",
+        retryable=True,
+        phrases=("control request timeout",),
+    ),
+    Rule(
         "session_in_use",
         "Claude Code has a session of this id already: {said}",
         retryable=False,

@@ -48,6 +48,10 @@ class Listener(Protocol):
         """Hear that the agent is up: its start costs the machine nothing any more."""
         ...
 
+    def heard(self) -> None:
+        """Hear that the agent is alive, whatever it said."""
+        ...
+
     def happened(self, kind: EventKind, body: Mapping[str, Any]) -> None:
         """Hear of an event; pieces of text and thinking carry the number of their block."""
         ...

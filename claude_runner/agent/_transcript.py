@@ -48,6 +48,7 @@ class Transcript:
 
     def hear(self, message: object) -> None:
         """Take the next message; a kind that is not known here, as a later SDK may add, is passed over."""
+        self._listener.heard()
         match message:
             case StreamEvent():
                 self._stream_event(message)

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from claude_runner.db._connections import connect
 from claude_runner.db._failures import code_of, damaged
@@ -17,18 +17,6 @@ from claude_runner.errors import UnavailableError
 
 OWNER_ONLY: Final = 0o600
 CHECKED_BYTES: Final = 32 * 2**20  # larger files are not read whole at every start
-
-
-class Content(NamedTuple):
-    """What is in a database file.
-
-    Attributes:
-        version: The number of the last migration step that it took.
-        is_new: Whether there is nothing in it yet.
-    """
-
-    version: int
-    is_new: bool
 
 
 def prepare(path: Path) -> None:
@@ -58,8 +46,8 @@ def prepare(path: Path) -> None:
             _tighten(companion)
 
 
-def inspect(path: Path, lock_timeout: float) -> Content:
-    """Look into a database without changing it.
+def inspect(path: Path, lock_timeout: float) -> int:
+    """Return the version of a database, having looked through it without changing it.
 
     Raises:
         UnavailableError: It is damaged.
@@ -95,19 +83,18 @@ def create(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY))
 
 
-def _look(path: Path, lock_timeout: float, mode: Literal["ro", "rw"]) -> Content:
+def _look(path: Path, lock_timeout: float, mode: Literal["ro", "rw"]) -> int:
     with closing(connect(path, str(path), lock_timeout, mode)) as session:
         if _size(path) <= CHECKED_BYTES:
             (finding,) = session.execute("PRAGMA quick_check(1)").fetchone()
             if finding != "ok":
                 raise damaged(str(path))
         (version,) = session.execute("PRAGMA user_version").fetchone()
-        (is_new,) = session.execute("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()
         (page_bytes,) = session.execute("PRAGMA page_size").fetchone()
     # SQLite takes what lacks of the last page for zeros; with a log, the page may be in there.
     if _size(path) % page_bytes and not _size(_beside(path, "-wal")):
         raise damaged(str(path))
-    return Content(version, bool(is_new) and version == 0)
+    return int(version)
 
 
 def _size(path: Path) -> int:

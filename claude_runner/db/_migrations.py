@@ -26,9 +26,9 @@ _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")
 def migrate(path: Path, schema: Path = SCHEMA, lock_timeout: float = PATIENCE_SECONDS) -> int:
     """Take the steps that a database lacks, making file and folder where there is none.
 
-    A database that has something in it is copied first, to `NAME.before-N` where N is the first step it lacks. Each
-    step is a transaction of its own: one that fails leaves everything as it was before it. Foreign keys are not
-    enforced within a step, so that a table can be rebuilt, but they must hold when it ends.
+    They are one transaction: where one fails, the database stays as it was, for the program that made it. A database
+    that has something in it is copied first, to `NAME.before-N` where N is the first step it lacks. Foreign keys are
+    not enforced within a step, so that a table can be rebuilt, but they must hold when it ends.
 
     Args:
         path: The file, absolute.
@@ -44,21 +44,13 @@ def migrate(path: Path, schema: Path = SCHEMA, lock_timeout: float = PATIENCE_SE
     steps = _steps(schema)
     with explained(str(path)):
         prepare(path)
-        content = inspect(path, lock_timeout)
-        _refuse_newer(path, content.version, len(steps))
+        _refuse_newer(path, inspect(path, lock_timeout), len(steps))
         with closing(connect(path, str(path), lock_timeout)) as session:
             use_write_ahead_log(session)
-            session.execute("PRAGMA foreign_keys = 0")
-            to_copy = not content.is_new
-            while (version := _version(session)) != len(steps):
-                _refuse_newer(path, version, len(steps))
+            if _version(session) != len(steps):
+                session.execute("PRAGMA foreign_keys = 0")  # it can't be set within the transaction
                 with session.transaction():
-                    if _version(session) != version:
-                        continue  # another process was first
-                    if to_copy:
-                        copy(path, path.with_name(f"{path.name}.before-{version + 1}"), lock_timeout)
-                        to_copy = False
-                    _take(session, steps[version], version + 1)
+                    _take_pending(session, path, steps, lock_timeout)
     return len(steps)
 
 
@@ -94,13 +86,22 @@ def _refuse_newer(path: Path, version: int, known: int) -> None:
         )
 
 
-def _take(session: Session, step: Path, number: int) -> None:
-    try:
-        session.lend(partial(_run, step.read_text(encoding="utf-8")))
+def _take_pending(session: Session, path: Path, steps: list[Path], lock_timeout: float) -> None:
+    version = _version(session)  # as it is now that the lock is ours: another process may have been first
+    _refuse_newer(path, version, len(steps))
+    if version < len(steps) and (version or _has_tables(session)):
+        copy(path, path.with_name(f"{path.name}.before-{version + 1}"), lock_timeout)
+    for number, step in enumerate(steps[version:], start=version + 1):
+        try:
+            session.lend(partial(_run, step.read_text(encoding="utf-8")))
+        except Exception as error:
+            error.add_note(f"in {step.name}; the database stays at version {version}")
+            raise
         session.execute(f"PRAGMA user_version = {number}")
-    except Exception as error:
-        error.add_note(f"in {step.name}; the database stays at version {number - 1}")
-        raise
+
+
+def _has_tables(session: Session) -> bool:
+    return session.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
 
 
 def _run(script: str, connection: Connection) -> None:
