@@ -5,6 +5,7 @@ Exit codes: 0 ended, 1 cannot run, 2 wrong usage.
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -104,6 +105,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 async def _serve(settings: Settings) -> None:
     """Serve the transports chosen until told to stop or, where stdio is served, its client has gone."""
+    gc.disable()  # what is made while all this is imported is no garbage; `warm` switches it on again
     from claude_runner.app import background, open_app  # noqa: PLC0415 - after the log is up: it imports much
     from claude_runner.tools import build_mcp, serve_stdio, warm_up  # noqa: PLC0415
 
@@ -125,6 +127,8 @@ async def _serve(settings: Settings) -> None:
         await asyncio.sleep(SPARE_SECONDS)
         await warm_up()
         await app.agent.warm_up()
+        gc.freeze()
+        gc.enable()
 
     async with open_app(settings) as app, AsyncExitStack() as serving:
         mcp = await build_mcp(app)

@@ -7,6 +7,12 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
     echo "Claude Runner needs Python 3.11 or newer, and '$python' is not: make PYTHON=/path/to/python3.11 …" >&2
     exit 1
 fi
+case $(command -v "$python") in
+"$venv"/* | "$PWD/$venv"/*)
+    echo "PYTHON names the Python of $venv, which this is about to make: name another" >&2
+    exit 1
+    ;;
+esac
 # An environment that is not known to be whole is made anew: half an installation can't be mended reliably.
 if ! ls "$venv"/*.ready >/dev/null 2>&1; then
     rm -rf "$venv"
