@@ -13,18 +13,9 @@ from claude_runner.agent import ClaudeAgent
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.runs import EventKind, NewRun, Run, State, Trigger
-from tests.scripted_model import ScriptedModel, Step, script
+from tests.cli import run, start
+from tests.scripted_model import ScriptedModel, Step
 from tests.support import FakeClock, ended, running
-
-
-async def run(app: App, *steps: Step, prompt: str = "", **changes: Any) -> Run:
-    """Run a script to its end, with `Read` alone where nothing else is said."""
-    return await ended(app, await start(app, *steps, prompt=prompt, **changes))
-
-
-async def start(app: App, *steps: Step, prompt: str = "", **changes: Any) -> str:
-    new = NewRun(prompt=f"{prompt} {script(*steps)}", trigger=Trigger.QUICK, tools=("Read",))
-    return await app.runs.add(replace(new, **changes), app.clock.now())
 
 
 async def events(app: App, run: Run, kind: EventKind) -> list[dict[str, Any]]:
@@ -210,24 +201,6 @@ async def test_a_prompt_is_taken_word_for_word(real: App, model: ScriptedModel, 
     [request] = model.requests
     assert "the secret" not in json.dumps(request.body)
     assert f"/compact @{tmp_path}/secret.txt !`id`" in json.dumps(request.body["messages"])
-
-
-@pytest.mark.parametrize(
-    ("step", "reason"),
-    [
-        ({"status": 401, "etype": "authentication_error", "msg": "bad key"}, "not_signed_in"),
-        ({"status": 404, "etype": "not_found_error", "msg": "model: x"}, "invalid_model"),
-        ({"status": 400, "msg": "Your credit balance is too low"}, "billing"),
-        ({"status": 400, "etype": "invalid_request_error", "msg": "no"}, "invalid_request"),
-        ({"status": 429, "headers": {"retry-after": "3600"}, "etype": "rate_limit_error"}, "usage_limit"),
-        ({"status": 529, "etype": "overloaded_error", "msg": "Overloaded"}, "overloaded"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_refusal_of_the_model_has_its_reason(real: App, step: Step, reason: str) -> None:
-    done = await run(real, step)
-    assert (done.state, done.reason) == (State.ERROR, reason)
-    assert done.error
 
 
 async def test_partial_output_and_tokens_of_a_run_that_fails_are_kept(real: App) -> None:

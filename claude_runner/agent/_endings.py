@@ -148,6 +148,12 @@ RULES: Final = (
         phrases=("control request timeout",),
     ),
     Rule(
+        "folder_unavailable",
+        "the run's folder is not there: {said}",
+        retryable=False,
+        phrases=("working directory does not exist",),
+    ),
+    Rule(
         "session_in_use",
         "Claude Code has a session of this id already: {said}",
         retryable=False,
@@ -202,8 +208,13 @@ def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | Non
     return tokens, float(sum(model["costUSD"] for model in models))
 
 
+def rule_of(failure: Failure) -> Rule:
+    """Return the rule that a failure falls under; there is one for whatever nobody thought of."""
+    return next((rule for rule in RULES if rule.matches(failure)), CRASHED)
+
+
 def _failed(failure: Failure, common: Mapping[str, Any]) -> Ending:
-    rule = next((rule for rule in RULES if rule.matches(failure)), CRASHED)
+    rule = rule_of(failure)
     return Ending(
         State.ERROR, error=rule.sentence.format(said=failure.said[:1000]), reason=rule.reason, **common
     )

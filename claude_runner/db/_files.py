@@ -84,15 +84,16 @@ def create(path: Path) -> None:
 
 
 def _look(path: Path, lock_timeout: float, mode: Literal["ro", "rw"]) -> int:
+    size = _size(path)  # first: another process may be making the file, and it only grows
     with closing(connect(path, str(path), lock_timeout, mode)) as session:
-        if _size(path) <= CHECKED_BYTES:
+        if size <= CHECKED_BYTES:
             (finding,) = session.execute("PRAGMA quick_check(1)").fetchone()
             if finding != "ok":
                 raise damaged(str(path))
         (version,) = session.execute("PRAGMA user_version").fetchone()
         (page_bytes,) = session.execute("PRAGMA page_size").fetchone()
     # SQLite takes what lacks of the last page for zeros; with a log, the page may be in there.
-    if _size(path) % page_bytes and not _size(_beside(path, "-wal")):
+    if size % page_bytes and not _size(_beside(path, "-wal")):
         raise damaged(str(path))
     return int(version)
 

@@ -1,7 +1,7 @@
 """The numbered steps that bring the schema of a database up to date.
 
-A step is a file `NNNN_name.sql`; `PRAGMA user_version` is the number of the last one taken. Any number of processes may
-migrate a file at once.
+A step is a file `NNNN_name.sql`; `PRAGMA user_version` is the number of the last one taken. Any number of processes
+may migrate a file at once.
 """
 
 import re

@@ -1,0 +1,19 @@
+"""Runs of the scripted model, for tests with the real CLI."""
+
+from dataclasses import replace
+from typing import Any
+
+from claude_runner.app import App
+from claude_runner.runs import NewRun, Run, Trigger
+from tests.scripted_model import Step, script
+from tests.support import ended
+
+
+async def run(app: App, *steps: Step, prompt: str = "", **changes: Any) -> Run:
+    """Run a script to its end, with `Read` alone where nothing else is said."""
+    return await ended(app, await start(app, *steps, prompt=prompt, **changes))
+
+
+async def start(app: App, *steps: Step, prompt: str = "", **changes: Any) -> str:
+    new = NewRun(prompt=f"{prompt} {script(*steps)}", trigger=Trigger.QUICK, tools=("Read",))
+    return await app.runs.add(replace(new, **changes), app.clock.now())
