@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -25,6 +25,7 @@ from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
 from claude_runner.settings import StoredSettings
 
 SILENCE: Final = LONGEST_SLEEP + timedelta(seconds=60)  # a scheduler that was quiet for longer is not well
+SETTLE_SECONDS: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +139,9 @@ async def open_app(
         await stack.enter_async_context(dispatcher.open())
         leadership = Leadership(settings.state, hub, engine)
         await stack.enter_async_context(background(leadership.serve()))
+        with suppress(TimeoutError):  # what keeps it from leading or following is in the log, and tried again
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await leadership.settled.wait()
         yield App(
             settings=settings,
             clock=clock,

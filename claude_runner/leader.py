@@ -27,6 +27,7 @@ class Leadership:
     Attributes:
         leading: Whether this process leads.
         following: Whether this process is connected to the one that leads.
+        settled: Set once it has either led or followed.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Leadership:
         """
         self.leading = False
         self.following = False
+        self.settled = asyncio.Event()
         self._state = state
         self._hub = hub
         self._engine = engine
@@ -52,8 +54,10 @@ class Leadership:
                 with _lock(self._state / "leader.lock") as mine:
                     if mine:
                         await self._lead()
-                self.following = True
-                await join(self._hub, self._state)
+                async with join(self._hub, self._state) as connection:
+                    self.following = True
+                    self.settled.set()
+                    await connection
             except Exception as error:
                 level = logging.DEBUG if isinstance(error, OSError) and not self.leading else logging.ERROR
                 log.log(
@@ -70,6 +74,7 @@ class Leadership:
         try:
             async with listen(self._hub, self._state), self._engine():
                 self.leading = True
+                self.settled.set()
                 log.info("this process leads %s", self._state.parent)
                 await asyncio.Event().wait()
         finally:

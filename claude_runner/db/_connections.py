@@ -41,8 +41,15 @@ class Session(sqlite3.Connection):
             " executescript, which commits"
         }
         self._lent = False
+        self._flushing = True
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         self.set_authorizer(self._permit)
+
+    def flush_commits(self, flush: bool) -> None:  # noqa: FBT001 - on or off is all there is to say
+        """Let commits flush the disk, as they do at first, or leave it to the next one that does."""
+        if flush is not self._flushing:
+            self.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            self._flushing = flush
 
     def refuse_writes(self) -> None:
         """Make every later attempt to write fail."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 READERS: Final = 4
 GROUP: Final = 512  # writes that share a transaction at most, so that none waits long for the others
-LOCK_SECONDS: Final = 5.0
+LOCK_SECONDS: Final = 10.0
 
 
 class Database:
@@ -39,16 +39,21 @@ class Database:
         """
         return await self._readers.ask(query)
 
-    async def write(self, change: Callable[[Connection], T]) -> T:
+    async def write(self, change: Callable[[Connection], T], *, durable: bool = True) -> T:
         """Return what the change returns, once all that it did is on the disk.
 
         Where it raises, nothing of it is kept. It happens even if the caller is cancelled meanwhile.
+
+        Args:
+            change: What is done.
+            durable: Whether a power cut must not undo it. Where it need not be, the change survives the death of
+                this process all the same, but the disk is not flushed for it alone.
 
         Raises:
             UnavailableError: The outside is in the way, or the database is closed; nothing is kept.
             Exception: What the change raises.
         """
-        return await self._writer.ask(change)
+        return await self._writer.ask(change, durable=durable)
 
 
 @asynccontextmanager

@@ -46,8 +46,8 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    async def ask(self, function: Callable[[Connection], T]) -> T:
-        """Return what the function returns on one of the threads.
+    async def ask(self, function: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Return what the function returns on one of the threads; see `Call` for `durable`.
 
         Raises:
             UnavailableError: The threads have been closed.
@@ -57,7 +57,7 @@ class Workers:
                 "the database is closed, because the server is ending; try again once it is back"
             )
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(Call(function, future))
+        self._queue.put(Call(function, future, durable))
         return await future
 
     async def close(self) -> None:

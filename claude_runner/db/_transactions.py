@@ -25,12 +25,14 @@ class Call:
     Attributes:
         function: What is to be called.
         future: What its caller awaits.
+        durable: Whether what it did must survive a power cut once its caller knows of it.
         result: What the function returned.
         error: What is raised to the caller instead.
     """
 
     function: Callable[[Connection], Any]
     future: asyncio.Future[Any]
+    durable: bool = True
     result: Any = None
     error: BaseException | None = None
 
@@ -73,12 +75,15 @@ def snapshot(session: Session, calls: list[Call]) -> None:
 
 
 def commit_together(session: Session, calls: list[Call]) -> None:
-    """Make the changes of all calls but those that raise durable; where it raises, none of them is kept.
+    """Commit the changes of all calls but those that raise; where it raises, none of them is kept.
+
+    The disk is flushed unless none of the calls needs it.
 
     Raises:
         UnavailableError: The outside is in the way.
         RuntimeError: A call broke the transaction; other errors likewise are a call's doing.
     """
+    session.flush_commits(any(call.durable for call in calls))
     with explained(session.label), session.transaction():
         for call in calls:
             session.execute(_SAVEPOINT)

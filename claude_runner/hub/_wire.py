@@ -52,14 +52,20 @@ async def listen(hub: Hub, state: Path) -> AsyncIterator[None]:
             await asyncio.wait(open_still)
 
 
-async def join(hub: Hub, state: Path) -> None:
-    """Exchange changes with the leader of the home until it has gone.
+@asynccontextmanager
+async def join(hub: Hub, state: Path) -> AsyncIterator[asyncio.Task[None]]:
+    """Exchange changes with the leader of the home; what is given ends when the leader has gone.
 
     Raises:
         OSError: There is no leader that listens.
     """
     reader, writer = await asyncio.open_unix_connection(_socket_path(state))
-    await _exchange(hub, reader, writer)
+    connection = asyncio.create_task(_exchange(hub, reader, writer))
+    try:
+        yield connection
+    finally:
+        connection.cancel()
+        await asyncio.wait({connection})
 
 
 async def _exchange(hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

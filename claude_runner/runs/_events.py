@@ -87,7 +87,8 @@ def page(c: sqlite3.Connection, run_id: str, after: int, limit: int) -> EventPag
         StoredEvent(row["seq"], EventKind(row["kind"]), json.loads(row["body"]), from_text(row["at"]))
         for row in rows[:limit]
     ]
-    return EventPage(events, total, events[-1].seq if len(rows) > limit else None)
+    last = events[-1].seq if events else after
+    return EventPage(events, total, last if len(rows) > limit else None)
 
 
 def text_so_far(c: sqlite3.Connection, run_id: str) -> str:
