@@ -111,6 +111,7 @@ def _count(stream: Stream) -> Written:
 
 async def _write(stream: Stream) -> Written:
     """Run the stream through an application and count."""
+    said: list[str] = []
 
     async def say(_order: Order, listener: Listener, _stop: Stop) -> Ending:
         listener.started()
@@ -120,10 +121,12 @@ async def _write(stream: Stream) -> Written:
         for number in range(stream.messages):
             await asyncio.sleep(begun + number * stream.seconds / stream.messages - loop.time())
             text = f"{number:<{MESSAGE_BYTES}}"
+            said.append(text)
             listener.happened(EventKind.TEXT, {"block": number if stream.apart else 1, "text": text})
         tokens = Tokens(input=100, output=20)
         listener.used(tokens, "scripted")
-        return Ending(State.FINISHED, tokens=tokens, cost_usd=0.01)
+        # As with the CLI, the output is the last block.
+        return Ending(State.FINISHED, output=said[-1] if stream.apart else "".join(said), tokens=tokens)
 
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home))
@@ -132,9 +135,10 @@ async def _write(stream: Stream) -> Written:
         async with open_app(settings, agent=FakeAgent(say)) as app:
             before = _counters()
             run = await _run(app, job.id)
+            kept = await app.runs.text_so_far(run.id)
         after = _counters()
-    if run.state is not State.FINISHED or len(run.output or "") < stream.messages * MESSAGE_BYTES:
-        raise RuntimeError(f"the run ended as {run.state} with {len(run.output or '')} characters")
+    if run.state is not State.FINISHED or len(kept) < stream.messages * MESSAGE_BYTES:
+        raise RuntimeError(f"the run ended as {run.state} with {len(kept)} characters")
     size = stream.messages * MESSAGE_BYTES
     return Written(*((after[name] - before[name]) / size for name in ("wchar", "write_bytes")))
 
