@@ -259,6 +259,17 @@ def test_the_demo_shows_a_scheduled_run_of_the_real_cli(tmp_path: Path) -> None:
     assert not (tmp_path / "jobs.db").exists()
 
 
+def test_the_demo_goes_on_until_interrupted(tmp_path: Path) -> None:
+    with server(tmp_path, "--demo") as process:
+        assert process.stdout is not None
+        assert any(b"no model was asked" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+    with server(tmp_path, "--demo", ONCE="1") as again:  # takes the job it made before
+        again.communicate(timeout=90)
+        assert again.returncode == 0
+
+
 async def test_the_protocol_stays_whole_under_sixteen_calls_at_once(tmp_path: Path) -> None:
     transport = StdioTransport(
         sys.executable,
