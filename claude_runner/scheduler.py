@@ -64,8 +64,8 @@ class Scheduler:
             if len(due) < BATCH:
                 break
         first = await self._db.read(jobs.next_due_at)
-        self.last_tick_at = self._clock.now()
-        horizon = self.last_tick_at + LONGEST_SLEEP
+        self.last_tick_at = now
+        horizon = now + LONGEST_SLEEP
         return horizon if first is None else min(first, horizon)
 
     async def _fire(self, job: Job | Broken, now: datetime) -> None:
