@@ -71,7 +71,7 @@ class App:
             NotFoundError: There is no such job.
             ConflictError: Another server process executes a run of it.
         """
-        while run_ids := await self.runs.open_of(job_id):  # meanwhile there may come another
+        while run_ids := await self.runs.unfinished(job_id):  # meanwhile there may come another
             for run_id in run_ids:
                 await self.dispatcher.cancel(run_id)
         await self.jobs.remove(job_id)

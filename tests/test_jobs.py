@@ -10,7 +10,7 @@ from claude_runner import jobs
 from claude_runner.db import to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.hub import Change, Topic
-from claude_runner.jobs import MAX_NAME, MAX_PROMPT, Fate, Job
+from claude_runner.jobs import MAX_NAME, MAX_PROMPT, Due, Fate, Job
 from claude_runner.runs import Trigger
 from claude_runner.schedule import Schedule, parse
 from tests.parts import DRAFT, Parts, open_parts
@@ -42,7 +42,7 @@ async def test_an_id_that_another_job_has_is_not_given_again(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = iter(["aaaaaaaa", "aaaaaaaa", "bbbbbbbb"])
-    monkeypatch.setattr("claude_runner.jobs.secrets.token_hex", lambda _: next(ids))
+    monkeypatch.setattr("claude_runner.jobs._collection.secrets.token_hex", lambda _: next(ids))
     assert [(await parts.job()).id, (await parts.job()).id] == ["aaaaaaaa", "bbbbbbbb"]
 
 
@@ -268,7 +268,7 @@ async def test_a_slot_is_taken_once(parts: Parts) -> None:
     job = await parts.job()
     following = NINE + timedelta(days=1)
     taken = [
-        await parts.database.write(lambda c: jobs.take_slot(c, job, following, Fate.RAN)) for _ in range(2)
+        await parts.database.write(lambda c: jobs.take_slot(c, Due(job, NINE), following)) for _ in range(2)
     ]
     assert taken == [True, False]
 
@@ -276,14 +276,14 @@ async def test_a_slot_is_taken_once(parts: Parts) -> None:
 async def test_a_slot_that_was_planned_anew_meanwhile_is_not_taken(parts: Parts) -> None:
     job = await parts.job()
     await parts.jobs.change(job.id, {"cron": "0 10 * * *"}, MORNING)
-    assert not await parts.database.write(lambda c: jobs.take_slot(c, job, None, Fate.RAN))
+    assert not await parts.database.write(lambda c: jobs.take_slot(c, Due(job, NINE), None))
     assert (await parts.jobs.get(job.id)).next_run_at == NINE + timedelta(hours=1)
 
 
 async def test_the_slot_of_a_job_that_was_disabled_meanwhile_is_not_taken(parts: Parts) -> None:
     job = await parts.job()
     await parts.jobs.change(job.id, {"enabled": False}, MORNING)
-    assert not await parts.database.write(lambda c: jobs.take_slot(c, job, None, Fate.RAN))
+    assert not await parts.database.write(lambda c: jobs.take_slot(c, Due(job, NINE), None))
 
 
 async def test_every_fate_can_be_written(parts: Parts) -> None:

@@ -219,7 +219,7 @@ async def test_open_runs_of_a_job_are_those_that_have_not_ended(parts: Parts) ->
     running = await parts.claimed(job_id=job.id)
     waiting = await parts.pending(job_id=job.id)
     await parts.pending()
-    assert set(await parts.runs.open_of(job.id)) == {running.id, waiting}
+    assert set(await parts.runs.unfinished(job.id)) == {running.id, waiting}
 
 
 ALLOWED = {

@@ -9,7 +9,7 @@ from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._records import Ending, NewRun, Run, State, Tokens, Trigger
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._statements import end, insert, running
+from claude_runner.runs._statements import end, insert, running, unfinished
 
 __all__ = [
     "Ending",
@@ -30,4 +30,5 @@ __all__ = [
     "insert",
     "running",
     "text_so_far",
+    "unfinished",
 ]

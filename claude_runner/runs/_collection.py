@@ -47,11 +47,9 @@ class Runs:
         """
         return await self._db.read(lambda c: _search.page(c, wanted, limit, cursor))
 
-    async def open_of(self, job_id: str) -> tuple[str, ...]:
-        """Return the ids of the job's runs that have not ended."""
-        select = "SELECT id FROM runs WHERE job_id = :job_id AND state IN ('pending', 'running')"
-        rows = await self._db.read(lambda c: c.execute(select, {"job_id": job_id}).fetchall())
-        return tuple(row["id"] for row in rows)
+    async def unfinished(self, job_id: str) -> tuple[str, ...]:
+        """Return the ids of the job's runs that wait or are going on."""
+        return await self._db.read(lambda c: _statements.unfinished(c, job_id))
 
     async def events(self, run_id: str, after: int, limit: int) -> EventPage:
         """Return the events of the run that come after the place given."""

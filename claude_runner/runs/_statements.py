@@ -115,6 +115,15 @@ def running(c: sqlite3.Connection) -> dict[str, list[Run]]:
     return found
 
 
+def unfinished(c: sqlite3.Connection, job_id: str) -> tuple[str, ...]:
+    """Read the ids of the job's runs that wait or are going on, oldest first."""
+    rows = c.execute(
+        "SELECT id FROM runs WHERE job_id = :job_id AND state IN ('pending', 'running') ORDER BY created_at, id",
+        {"job_id": job_id},
+    )
+    return tuple(row["id"] for row in rows)
+
+
 def cancel_pending(c: sqlite3.Connection, run_id: str, error: str, now: datetime) -> bool:
     """Cancel a run that has not started; tells whether it had not."""
     values = {"id": run_id, "error": error, "now": to_text(now)}

@@ -13,7 +13,8 @@ CREATE TABLE jobs (
     enabled          INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
     created_at       TEXT NOT NULL,
     updated_at       TEXT NOT NULL,
-    next_run_at      TEXT,
+    -- The scheduler compares it as a text: in another form it would be due too early, too late or never.
+    next_run_at      TEXT CHECK (next_run_at IS strftime('%Y-%m-%dT%H:%M:%f+00:00', next_run_at, '+0 days')),
     last_executed_at TEXT,
     last_error       TEXT
 ) STRICT;
@@ -60,6 +61,7 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_newest ON runs (created_at DESC, id DESC);
 CREATE INDEX runs_of_job ON runs (job_id, created_at DESC, id DESC);
+CREATE INDEX runs_open_of_job ON runs (job_id) WHERE state IN ('pending', 'running');
 CREATE INDEX runs_open ON runs (state, created_at, id) WHERE state IN ('pending', 'running');
 
 CREATE TABLE occurrences (
@@ -71,7 +73,7 @@ CREATE TABLE occurrences (
     reason        TEXT,
     run_id        TEXT REFERENCES runs (id) ON DELETE SET NULL,
     until         TEXT,
-    count         INTEGER NOT NULL DEFAULT 1,
+    count         INTEGER DEFAULT 1,
     UNIQUE (job_id, scheduled_for)
 ) STRICT;
 

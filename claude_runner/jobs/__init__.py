@@ -1,0 +1,42 @@
+"""Jobs: a prompt and when to run it. Owns the tables jobs and occurrences.
+
+An occurrence is the fate of one planned slot of a job, or of several in a row; `UNIQUE (job_id, scheduled_for)`
+decides who runs it.
+"""
+
+from claude_runner.jobs._collection import Jobs, find
+from claude_runner.jobs._records import DEFAULT_TIMEOUT_MINUTES, MAX_NAME, MAX_PROMPT, Job, JobDraft
+from claude_runner.jobs._slots import (
+    Broken,
+    Due,
+    Fate,
+    Occurrence,
+    due,
+    link_run,
+    next_due_at,
+    record,
+    record_execution,
+    shelve,
+    take_slot,
+)
+
+__all__ = [
+    "DEFAULT_TIMEOUT_MINUTES",
+    "MAX_NAME",
+    "MAX_PROMPT",
+    "Broken",
+    "Due",
+    "Fate",
+    "Job",
+    "JobDraft",
+    "Jobs",
+    "Occurrence",
+    "due",
+    "find",
+    "link_run",
+    "next_due_at",
+    "record",
+    "record_execution",
+    "shelve",
+    "take_slot",
+]

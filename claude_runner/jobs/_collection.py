@@ -1,0 +1,143 @@
+"""The jobs in the database, for whoever does not hold a connection."""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from claude_runner.db import Database, to_text
+from claude_runner.errors import ConflictError, InvalidError, NotFoundError
+from claude_runner.hub import Hub, Topic
+from claude_runner.jobs._records import Job, JobDraft, job_from
+
+_COLUMNS = (
+    "name", "cron", "timezone", "prompt", "tools",
+    "timeout_minutes", "model", "enabled", "updated_at", "next_run_at",
+)  # fmt: skip
+_INSERT = (
+    f"INSERT INTO jobs (id, created_at, {', '.join(_COLUMNS)})"  # noqa: S608 - names written above
+    f" VALUES (:id, :created_at, {', '.join(f':{name}' for name in _COLUMNS)})"
+    " ON CONFLICT (id) DO NOTHING RETURNING *"
+)
+_UPDATE = (
+    f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in _COLUMNS[:-1])},"  # noqa: S608 - names written above
+    " next_run_at = CASE WHEN :replan THEN :next_run_at ELSE next_run_at END"
+    " WHERE id = :id AND updated_at = :was RETURNING *"
+)
+
+
+class Jobs:
+    """The jobs in the database."""
+
+    def __init__(self, database: Database, hub: Hub) -> None:
+        self._db = database
+        self._hub = hub
+
+    async def add(self, draft: JobDraft, now: datetime) -> Job:
+        """Store a new job; its id is made here.
+
+        Raises:
+            InvalidError: A value can't be used, or the schedule never fires.
+        """
+        values = _values(draft.checked(), now) | {"created_at": to_text(now)}
+
+        def insert(c: sqlite3.Connection) -> Job:
+            while True:  # until the id is one that no job has
+                row = c.execute(_INSERT, values | {"id": secrets.token_hex(4)}).fetchone()
+                if row is not None:
+                    return job_from(row)
+
+        job = await self._db.write(insert)
+        self._hub.publish(Topic.JOBS, job.id)
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """Return the job.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        job = await self._db.read(lambda c: find(c, job_id))
+        if job is None:
+            raise _no_job(job_id)
+        return job
+
+    async def list(self) -> list[Job]:
+        """Return all jobs, oldest first."""
+        select = "SELECT * FROM jobs ORDER BY created_at, id"
+        rows = await self._db.read(lambda c: c.execute(select).fetchall())
+        return [job_from(row) for row in rows]
+
+    async def change(self, job_id: str, changes: Mapping[str, Any], now: datetime) -> Job:
+        """Change some of what was decided about the job; where that is when it runs, its next slot is planned anew.
+
+        Args:
+            job_id: Which job.
+            changes: Fields of `JobDraft` and their new values.
+            now: The present; the next slot comes after it.
+
+        Raises:
+            NotFoundError: There is none with this id.
+            InvalidError: A value can't be used, or the schedule never fires.
+            ConflictError: Somebody else changed the job at the same moment.
+        """
+        old = await self.get(job_id)
+        new = replace(old, **changes).checked()
+        at = max(now, old.updated_at + timedelta(milliseconds=1))  # so that it tells two changes apart
+        values = _values(new, at) | {
+            "id": job_id,
+            "was": to_text(old.updated_at),
+            # A slot that is due at this very moment is not lost because the job gets another name.
+            "replan": int(old.next_run_at is None or _timing(old) != _timing(new)),
+        }
+        row = await self._db.write(lambda c: c.execute(_UPDATE, values).fetchone())
+        if row is None:
+            raise ConflictError(f"job {job_id} was changed by someone else just now; look again")
+        self._hub.publish(Topic.JOBS, job_id)
+        return job_from(row)
+
+    async def remove(self, job_id: str) -> None:
+        """Delete the job with its runs and occurrences.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        delete = "DELETE FROM jobs WHERE id = :id RETURNING id"
+        if await self._db.write(lambda c: c.execute(delete, {"id": job_id}).fetchone()) is None:
+            raise _no_job(job_id)
+        self._hub.publish(Topic.JOBS, job_id)
+
+
+def find(c: sqlite3.Connection, job_id: str) -> Job | None:
+    """Read a job."""
+    row = c.execute("SELECT * FROM jobs WHERE id = :id", {"id": job_id}).fetchone()
+    return None if row is None else job_from(row)
+
+
+def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
+    next_run_at = draft.schedule.next(now) if draft.enabled else None
+    if draft.enabled and next_run_at is None:
+        raise InvalidError(f"'{draft.cron}' never fires; a schedule must have a day to come", field="cron")
+    return {
+        "name": draft.name,
+        "cron": draft.cron,
+        "timezone": draft.timezone,
+        "prompt": draft.prompt,
+        "tools": json.dumps(draft.tools),
+        "timeout_minutes": draft.timeout_minutes,
+        "model": draft.model,
+        "enabled": int(draft.enabled),
+        "updated_at": to_text(now),
+        "next_run_at": None if next_run_at is None else to_text(next_run_at),
+    }
+
+
+def _timing(draft: JobDraft) -> tuple[str, str, bool]:
+    return draft.cron, draft.timezone, draft.enabled
+
+
+def _no_job(job_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no job {job_id[:60]!r}; list_jobs shows them all", field="job_id")

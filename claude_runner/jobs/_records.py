@@ -1,0 +1,149 @@
+"""What a job is: what a person decides about it, and what is stored."""
+
+import re
+import sqlite3
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from claude_runner.db import from_text
+from claude_runner.errors import InvalidError
+from claude_runner.grants import read_tools
+from claude_runner.runs import NewRun, Trigger
+from claude_runner.schedule import Schedule, parse
+
+MAX_NAME: Final = 200
+MAX_PROMPT: Final = 1_000_000
+DEFAULT_TIMEOUT_MINUTES: Final = 30
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,199}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDraft:
+    """What a person decides about a job.
+
+    Attributes:
+        tools: Names in full form; empty means the owner's allowed tools.
+        timeout_minutes: Minutes after which a run is ended, 1 to 1440.
+        model: A model's name or alias, or `None` for Claude Code's own default.
+    """
+
+    name: str
+    cron: str
+    prompt: str
+    timezone: str
+    tools: tuple[str, ...] = ()
+    timeout_minutes: int = DEFAULT_TIMEOUT_MINUTES
+    model: str | None = None
+    enabled: bool = True
+
+    @property
+    def schedule(self) -> Schedule:
+        """Return when it runs; raises `InvalidError` where the cron or zone can't be read."""
+        return parse(self.cron, self.timezone)
+
+    def checked(self) -> "JobDraft":
+        """Return the draft in the form it is kept in.
+
+        Raises:
+            InvalidError: A value is not one that can be used; its `field` says which.
+        """
+        name = " ".join(self.name.split())
+        if not name or len(name) > MAX_NAME or _CONTROL.search(self.name):
+            raise InvalidError(
+                f"a job's name is 1 to {MAX_NAME} characters without control characters", field="name"
+            )
+        _check_prompt(self.prompt)
+        if not 1 <= self.timeout_minutes <= 1440:
+            raise InvalidError(
+                f"timeout_minutes is {self.timeout_minutes}; give 1 to 1440",
+                field="timeout_minutes",
+            )
+        if self.model is not None and not _MODEL.fullmatch(self.model):
+            raise InvalidError(
+                f"{self.model[:60]!r} is not the name of a model; give one such as 'sonnet', or leave it out",
+                field="model",
+            )
+        schedule = self.schedule
+        return replace(self, name=name, cron=schedule.expression, timezone=schedule.timezone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(JobDraft):
+    """A job as stored. `next_run_at` is `None` where it is disabled or nothing comes any more."""
+
+    id: str
+    created_at: datetime
+    updated_at: datetime
+    next_run_at: datetime | None
+    last_executed_at: datetime | None
+    last_error: str | None
+
+    def new_run(
+        self, trigger: Trigger, *, scheduled_for: datetime | None = None, rehearsal: bool = False
+    ) -> NewRun:
+        """Return a run of the job as it is now."""
+        return NewRun(
+            prompt=self.prompt,
+            trigger=trigger,
+            tools=self.tools,
+            timeout_minutes=self.timeout_minutes,
+            model=self.model,
+            job_id=self.id,
+            scheduled_for=scheduled_for,
+            rehearsal=rehearsal,
+        )
+
+
+def _check_prompt(prompt: str) -> None:
+    """Refuse a prompt that can't be run.
+
+    Raises:
+        InvalidError: It is empty, too long, or has control characters other than tabs and line ends.
+    """
+    if not prompt.strip():
+        raise InvalidError("the prompt is empty; say what Claude should do", field="prompt")
+    if len(prompt) > MAX_PROMPT:
+        raise InvalidError(
+            f"the prompt has {len(prompt):,} characters; at most {MAX_PROMPT:,} are kept: "
+            "put long material in a file that the prompt names",
+            field="prompt",
+        )
+    if found := _CONTROL.search(prompt):
+        raise InvalidError(
+            f"the prompt has the control character U+{ord(found[0]):04X} at {found.start()}; remove it",
+            field="prompt",
+        )
+
+
+def job_from(row: sqlite3.Row) -> Job:
+    """Make a job of its row; raises `InvalidError` where somebody wrote what can't be read into it."""
+    try:
+        return _read(row)
+    except (ValueError, InvalidError) as error:
+        raise InvalidError(f"job {row['id']} was edited by hand and can't be read: {error}") from error
+
+
+def _read(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row["id"],
+        name=row["name"],
+        cron=row["cron"],
+        timezone=row["timezone"],
+        prompt=row["prompt"],
+        tools=read_tools(row["tools"]),
+        timeout_minutes=row["timeout_minutes"],
+        model=row["model"],
+        enabled=bool(row["enabled"]),
+        created_at=from_text(row["created_at"]),
+        updated_at=from_text(row["updated_at"]),
+        next_run_at=_instant(row["next_run_at"]),
+        last_executed_at=_instant(row["last_executed_at"]),
+        last_error=row["last_error"],
+    )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else from_text(text)
