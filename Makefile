@@ -3,6 +3,7 @@
 # make run    start the server
 # make config print the entry for Claude Desktop's configuration
 # make bench  measure what the README promises
+# make soak   keep five servers on one home under load for five minutes, their leaders killed
 # make docs   write the generated parts of the README anew
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
 $(shell rm -f $(VENV)/*.ready)
 endif
 
-.PHONY: demo run config test check bench docs constraints
+.PHONY: demo run config test check bench soak docs constraints
 
 demo: $(VENV)/run.ready
 	@$(RUN) server.py --demo
@@ -37,6 +38,9 @@ check: $(VENV)/dev.ready
 	@$(RUN) -m ruff format --check -q . && $(RUN) -m ruff check -q .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
+
+soak: $(VENV)/dev.ready
+	@$(RUN) -m tests.soak
 
 bench: $(VENV)/dev.ready
 	@$(RUN) -m bench

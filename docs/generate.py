@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from claude_runner.agent._endings import CRASHED, RULES
 from claude_runner.app import open_app
 from claude_runner.config import VARIABLES, Settings, Variable
 from claude_runner.tools import build_mcp
@@ -24,6 +25,15 @@ async def tools() -> str:
         names = [name if name in required else f"{name}?" for name in tool.parameters["properties"]]
         sentence = re.split(r"(?<=\.)\s", (tool.description or "").strip())[0].rstrip(".")
         lines.append(f"| `{tool.name}` | {', '.join(f'`{name}`' for name in names)} | {sentence} |")
+    return "\n".join(lines)
+
+
+def reasons() -> str:
+    """Return a table of the ways in which the agent fails."""
+    lines = ["| reason | error | may go through later |", "| --- | --- | --- |"]
+    for rule in (*RULES, CRASHED):
+        sentence = rule.sentence.replace("{said}", "…")
+        lines.append(f"| `{rule.reason}` | {sentence} | {'yes' if rule.retryable else 'no'} |")
     return "\n".join(lines)
 
 
@@ -53,7 +63,8 @@ def _example(variable: Variable) -> str:
 
 async def readme(text: str) -> str:
     """Return the README with its generated parts made anew."""
-    for name, part in (("tools", await tools()), ("environment", environment())):
+    parts = {"tools": await tools(), "reasons": reasons(), "environment": environment()}
+    for name, part in parts.items():
         text = re.sub(
             rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
             lambda found, part=part: f"{found[1]}{part}\n{found[2]}",  # type: ignore[misc]

@@ -19,6 +19,7 @@ from claude_runner.hub import Topic
 from claude_runner.jobs import JobDraft
 from claude_runner.leader import Workers
 from claude_runner.runs import NewRun, RunFilter, State, Trigger
+from tests.soak import soak
 from tests.support import FakeAgent, FakeClock, ended, running, until
 
 ROOT = Path(__file__).parent.parent
@@ -165,3 +166,10 @@ def test_a_worker_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(5)
         assert workers.dead([name]) == [name]
+
+
+async def test_five_servers_run_each_slot_once_while_leaders_are_ended_and_killed(tmp_path: Path) -> None:
+    account = await soak(tmp_path, seconds=13, servers=5, kill_every=3)
+    assert account.handovers >= 3
+    assert (account.lost, account.doubled) == ((), ())
+    assert account.slots >= 10
