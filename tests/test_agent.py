@@ -102,6 +102,43 @@ async def test_nothing_outside_its_folder_is_read_or_written(real: App, owner: S
 
 
 @pytest.mark.usefixtures("sandbox")
+async def test_a_link_out_of_the_folder_leads_nowhere(real: App, owner: Settings) -> None:
+    owner.home.mkdir(exist_ok=True)
+    (owner.home / ".env").write_text("KEY=the secret", encoding="utf-8")
+    home = owner.home
+    done = await run(
+        real,
+        Step(
+            tool="Bash",
+            input={"command": f"ln -s {home}/.env link; ln -s {home} dir; ln -s {home}/new.txt new"},
+        ),
+        Step(tool="Read", input={"file_path": "./link"}),
+        Step(tool="Read", input={"file_path": "./dir/.env"}),
+        Step(tool="Write", input={"file_path": "./new", "content": "x"}),
+        Step(tool="Write", input={"file_path": "./dir/new.txt", "content": "x"}),
+        Step(text="tried"),
+        tools=("Bash", "Read", "Write"),
+    )
+    linked, *said = await results(real, done)
+    assert not linked[0]
+    assert len(said) == 4
+    assert all(is_error and "the secret" not in text for is_error, text in said)
+    assert not (owner.home / "new.txt").exists()
+
+
+async def test_the_services_of_this_machine_are_not_fetched_from(real: App, model: ScriptedModel) -> None:
+    done = await run(
+        real,
+        Step(tool="WebFetch", input={"url": f"{model.base_url}/page", "prompt": "read it"}),
+        Step(text="tried"),
+        tools=("WebFetch",),
+    )
+    [(is_error, text)] = await results(real, done)
+    assert is_error
+    assert "denied" in text
+
+
+@pytest.mark.usefixtures("sandbox")
 async def test_a_shell_command_is_confined(real: App, owner: Settings, tmp_path: Path) -> None:
     owner.home.mkdir(exist_ok=True)
     (owner.home / ".env").write_text("KEY=the secret", encoding="utf-8")

@@ -28,6 +28,12 @@ _RULES: Final = {
     "NotebookEdit": "Edit(./**)",
 }
 
+# This machine's own services, which trust whoever speaks from it, and a cloud's metadata, which has its keys.
+_NO_FETCHING: Final = tuple(
+    f"WebFetch(domain:{host})"
+    for host in ("localhost", "127.0.0.1", "0.0.0.0", "[::1]", "169.254.169.254")  # noqa: S104 - nothing is bound
+)
+
 
 def options_of(
     order: Order, settings: Settings, launcher: Path, workspace: Path, note: Callable[[str], None]
@@ -55,6 +61,7 @@ def options_of(
         strict_mcp_config=True,
         tools=list(order.built_ins),
         allowed_tools=list(dict.fromkeys(_RULES.get(name, name) for name in order.built_ins)),
+        disallowed_tools=list(_NO_FETCHING) if "WebFetch" in order.built_ins else [],
         permission_mode="dontAsk",
         sandbox=_sandbox(order, settings, variables),
         session_id=order.session_id,
