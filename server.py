@@ -124,11 +124,13 @@ async def _serve(settings: Settings) -> None:
         await serve_site(build_site(app), settings.host, settings.port, stop, patient=patient)
 
     async def warm() -> None:
-        await asyncio.sleep(SPARE_SECONDS)
-        await warm_up()
-        await app.agent.warm_up()
-        gc.freeze()
-        gc.enable()
+        try:
+            await asyncio.sleep(SPARE_SECONDS)
+            await warm_up()
+            await app.agent.warm_up()
+            gc.freeze()
+        finally:
+            gc.enable()
 
     async with open_app(settings) as app, AsyncExitStack() as serving:
         mcp = await build_mcp(app)

@@ -11,7 +11,19 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Final
 
-from bench import first_request, memory, slots, starts, writes
+from bench import (
+    crowd,
+    first_request,
+    going,
+    kills,
+    memory,
+    quiet,
+    slots,
+    starts,
+    succession,
+    volley,
+    writes,
+)
 from bench._figures import Effort, Figure, table
 
 MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
@@ -21,6 +33,12 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "starts": starts.measure,
         "memory": memory.measure,
         "writes": writes.measure,
+        "crowd": crowd.measure,
+        "quiet": quiet.measure,
+        "volley": volley.measure,
+        "going": going.measure,
+        "kills": kills.measure,
+        "succession": succession.measure,
     }
 )
 

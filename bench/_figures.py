@@ -17,12 +17,24 @@ class Effort:
         requests: Pairs of first model requests.
         starts: Starts of each server.
         rests: Idle servers of each kind that are weighed.
+        crowds: Crowds of jobs that are due at once.
+        quiet: Seconds for which a scheduler without due jobs is watched; more than a minute.
+        volleys: Pairs of volleys of runs.
+        going: Runs that go on at once in the server that is weighed.
+        kills: Runs that are killed.
+        successions: Leaders that are killed.
     """
 
     slots: int = 60
     requests: int = 10
     starts: int = 7
     rests: int = 3
+    crowds: int = 5
+    quiet: int = 70
+    volleys: int = 3
+    going: int = 16
+    kills: int = 20
+    successions: int = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,20 @@ class Started:
     process: subprocess.Popen[bytes]
     seconds: float
 
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return its structured answer."""
+        call = {"name": tool, "arguments": arguments}
+        _say(self.process, {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call})
+        while line := _line(self.process):
+            answer = json.loads(line)
+            if answer.get("id") != 2:  # a notification
+                continue
+            if "error" in answer or answer["result"].get("isError"):
+                raise RuntimeError(f"{tool} was refused: {answer}")
+            structured: dict[str, Any] = answer["result"]["structuredContent"]
+            return structured
+        raise RuntimeError(f"{tool} was not answered")
+
 
 @contextmanager
 def programs() -> Iterator[tuple[Program, Program, Program]]:

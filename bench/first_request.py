@@ -7,26 +7,20 @@ take turns, and who goes first alternates.
 """
 
 import asyncio
-import os
-import secrets
 import tempfile
 import time
-import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from claude_agent_sdk import ClaudeSDKClient
 from fastmcp import Client
 
+from bench._agents import NotingAgent, converse, settings_for
 from bench._figures import Effort, Figure, ratio, rotated, spread
-from claude_runner.agent import ClaudeAgent, Listener, Order, Stop
-from claude_runner.agent._options import StderrTail, options_of
+from claude_runner.agent import Order
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.jobs import JobDraft
-from claude_runner.runs import Ending
 from claude_runner.tools import build_mcp
 from tests.scripted_model import ScriptedModel, scripted_model
 from tests.support import content, ended
@@ -42,25 +36,12 @@ def measure(effort: Effort) -> list[Figure]:
     return [ratio("trigger_job -> first model request", MOST, ours, bare, raw)]
 
 
-class _Noting(ClaudeAgent):
-    """The agent, which keeps the last order it was given."""
-
-    order: Order | None = None
-
-    async def execute(  # type: ignore[explicit-override]  # typing.override came with Python 3.12
-        self, order: Order, listener: Listener, stop: Stop
-    ) -> Ending:
-        """Keep the order and execute it."""
-        self.order = order
-        return await super().execute(order, listener, stop)
-
-
 async def _rounds(count: int) -> tuple[list[float], list[float]]:
     """Return the milliseconds of each of ours and of each bare one."""
     with tempfile.TemporaryDirectory() as folder:
         async with scripted_model() as model:
-            settings = _settings(Path(folder), model)
-            agent = _Noting(settings)
+            settings = settings_for(Path(folder), model)
+            agent = NotingAgent(settings)
             await agent.warm_up()
             async with open_app(settings, agent=agent) as app, Client(await build_mcp(app)) as client:
                 job = await app.jobs.add(
@@ -91,18 +72,6 @@ async def _in_turns(
     return given[one], given[other]
 
 
-def _settings(folder: Path, model: ScriptedModel) -> Settings:
-    owner = folder / "owner"
-    owner.mkdir()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(owner),
-        "ANTHROPIC_BASE_URL": model.base_url,
-        "ANTHROPIC_API_KEY": model.api_key,
-    }
-    return Settings(home=folder / "runner", environment=environment)
-
-
 async def _ours(app: App, client: Client[Any], job_id: str, model: ScriptedModel) -> float:
     begun = time.monotonic()
     answer = content(await client.call_tool("trigger_job", {"job_id": job_id}))
@@ -111,16 +80,8 @@ async def _ours(app: App, client: Client[Any], job_id: str, model: ScriptedModel
 
 
 async def _bare(order: Order, settings: Settings, model: ScriptedModel) -> float:
-    order = replace(order, run_id=secrets.token_hex(6), session_id=str(uuid.uuid4()))
-    workspace = settings.state / "tmp" / order.run_id
-    workspace.mkdir(parents=True)
-    options = options_of(order, settings, settings.state / "launcher", workspace, StderrTail().note)
     begun = time.monotonic()
-    async with ClaudeSDKClient(options) as client:
-        await client.query(order.prompt)
-        async for _ in client.receive_response():
-            pass
-    return _milliseconds(begun, model, order.session_id)
+    return _milliseconds(begun, model, await converse(order, settings))
 
 
 def _milliseconds(begun: float, model: ScriptedModel, session_id: str) -> float:

@@ -12,7 +12,7 @@ from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
 from claude_runner.config import Clock, Settings, SystemClock
 from claude_runner.db import Database, open_database
 from claude_runner.dispatcher import Dispatcher
-from claude_runner.errors import UnavailableError
+from claude_runner.errors import UnavailableError, unusable
 from claude_runner.grants import Grant, resolve
 from claude_runner.hub import Hub
 from claude_runner.jobs import Jobs
@@ -88,6 +88,8 @@ class App:
         return "ok"
 
     def _scheduler_check(self) -> str:
+        if self.leadership.problem is not None:
+            return self.leadership.problem
         last = (
             self.scheduler.last_tick_at if self.leadership.leading else None
         )  # else another process's is at work
@@ -108,7 +110,7 @@ async def open_app(
         clock: The time; the machine's where none is given.
 
     Raises:
-        UnavailableError: The database can't be used.
+        UnavailableError: The database or the folder beside it can't be used.
     """
     clock = clock or SystemClock()
     agent = agent or ClaudeAgent(settings)
@@ -117,9 +119,12 @@ async def open_app(
         database = await stack.enter_async_context(open_database(settings.database_path))
         stored = StoredSettings(database)
         await stored.add_missing()
-        await asyncio.to_thread(settings.state.mkdir, mode=0o700, parents=True, exist_ok=True)
         workers = Workers(settings.state)
-        worker = await stack.enter_async_context(workers.enrolled())
+        try:
+            await asyncio.to_thread(settings.state.mkdir, mode=0o700, parents=True, exist_ok=True)
+            worker = await stack.enter_async_context(workers.enrolled())
+        except OSError as error:
+            raise unusable(error, settings.state) from error
         standins = await stack.enter_async_context(AsyncExitStack())
         runs = Runs(database, hub)
         runner = Runner(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from claude_runner.agent import Stop, StopCause
 from claude_runner.config import Clock, Settings
-from claude_runner.errors import ConflictError
+from claude_runner.errors import ConflictError, RunnerError
 from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.runs import Run, Runs, State
 
@@ -26,6 +26,7 @@ SERVER_STOPPED: Final = StopCause(
 LONGEST_SLEEP_SECONDS: Final = 60
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1
 PATIENCE_SECONDS: Final = 10  # how long another process may take to end a run of its own
+END_SECONDS: Final = 30  # how long a stopping server waits for a disk to take its runs' ends
 
 Execute = Callable[[Run, Stop, Callable[[], None]], Awaitable[None]]
 
@@ -147,8 +148,12 @@ class Dispatcher:
             try:
                 while self._may_start() and await self._claim_one():
                     pass
-            except Exception:
-                log.exception("could not look for pending runs; trying again in a second")
+            except Exception as error:
+                log.exception(
+                    "could not look for pending runs; trying again in a second: %s",
+                    error,  # noqa: TRY401 - the trace is left out where the sentence says it all
+                    exc_info=not isinstance(error, RunnerError),
+                )
                 sleep = PAUSE_AFTER_FAILURE_SECONDS
             await self._clock.pause(self._wake, sleep)
 
@@ -200,4 +205,9 @@ class Dispatcher:
         await asyncio.wait(tasks, timeout=self._settings.shutdown_grace_seconds)
         for execution in self._executions.values():
             execution.stop.request(SERVER_STOPPED)
-        await asyncio.wait(tasks)
+        _, left = await asyncio.wait(tasks, timeout=END_SECONDS)
+        for task in left:
+            log.error("%s: its end could not be written; the next start ends it", task.get_name())
+            task.cancel()
+        if left:
+            await asyncio.wait(left)

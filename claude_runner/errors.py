@@ -50,3 +50,11 @@ class UnavailableError(RunnerError):
 
     code = "unavailable"
     status = 503
+
+
+def unusable(error: OSError, place: object) -> UnavailableError:
+    """Return the failure of a file or folder that the system refused; `place` where the error names none."""
+    what = error.strerror or str(error)
+    return UnavailableError(
+        f"{error.filename or place} can't be used: {what}; check the path, the rights and the free space"
+    )

@@ -14,9 +14,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Final
 
+from claude_runner.errors import RunnerError
 from claude_runner.hub import Hub, join, listen
 
 RETRY_SECONDS: Final = 0.1  # between a leader's lock and its socket lie milliseconds
+PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 5.0  # how long the leader's socket may be gone, taken by whatever cleans the folder up
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,8 @@ class Leadership:
     Attributes:
         leading: Whether this process leads.
         following: Whether this process is connected to the one that leads.
-        settled: Set once it has either led or followed.
+        problem: What keeps it from leading and following, or `None`.
+        settled: Set once it has led, followed, or met a problem.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Leadership:
         """
         self.leading = False
         self.following = False
+        self.problem: str | None = None
         self.settled = asyncio.Event()
         self._state = state
         self._hub = hub
@@ -50,35 +55,51 @@ class Leadership:
     async def serve(self) -> None:
         """Lead or follow, for ever; when cancelled, leadership is handed over."""
         while True:
+            pause = RETRY_SECONDS
             try:
                 with _lock(self._state / "leader.lock") as mine:
                     if mine:
                         await self._lead()
-                async with join(self._hub, self._state) as connection:
-                    self.following = True
-                    self.settled.set()
-                    await connection
-            except Exception as error:
-                level = logging.DEBUG if isinstance(error, OSError) and not self.leading else logging.ERROR
-                log.log(
-                    level,
-                    "leading or following failed, trying again: %s",
-                    error,
-                    exc_info=level > logging.DEBUG,
-                )
-            finally:
-                self.following = False
-            await asyncio.sleep(RETRY_SECONDS)
+                with suppress(ConnectionError, FileNotFoundError):  # soon there will be a leader that listens
+                    await self._follow()
+            except Exception as error:  # noqa: BLE001 - it is told
+                self._tell(error)
+                pause = PAUSE_AFTER_FAILURE_SECONDS
+            await asyncio.sleep(pause)
 
     async def _lead(self) -> None:
         try:
-            async with listen(self._hub, self._state), self._engine():
+            async with listen(self._hub, self._state) as path, self._engine():
                 self.leading = True
-                self.settled.set()
+                self._settle()
                 log.info("this process leads %s", self._state.parent)
-                await asyncio.Event().wait()
+                while path.exists():  # noqa: ASYNC110 - nobody tells when it is deleted
+                    await asyncio.sleep(LOOK_SECONDS)
+                log.warning("%s has been deleted; it is made anew", path)
         finally:
             self.leading = False
+
+    async def _follow(self) -> None:
+        try:
+            async with join(self._hub, self._state) as connection:
+                self.following = True
+                self._settle()
+                await connection
+        finally:
+            self.following = False
+
+    def _settle(self) -> None:
+        self.problem = None
+        self.settled.set()
+
+    def _tell(self, error: Exception) -> None:
+        """Log what is in the way, once for as long as it is the same."""
+        problem = f"this process can neither lead {self._state.parent} nor follow, and tries again: {error}"
+        if problem != self.problem:
+            expected = isinstance(error, OSError | RunnerError)
+            log.error(problem, exc_info=not expected)
+        self.problem = problem
+        self.settled.set()
 
 
 class Workers:

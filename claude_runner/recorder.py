@@ -15,6 +15,7 @@ from claude_runner.errors import UnavailableError
 from claude_runner.runs import Event, EventKind, Run, Runs, Tokens
 
 FLUSH_SECONDS: Final = 0.1
+PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
 _STREAMED: Final = (EventKind.TEXT, EventKind.THINKING)
 
 log = logging.getLogger(__name__)
@@ -107,14 +108,15 @@ class Recorder:
 
     async def serve(self) -> None:
         """Write what is heard, until closed."""
+        pause = FLUSH_SECONDS
         while True:
             await self._something.wait()
             try:
-                async with asyncio.timeout(FLUSH_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._closed.wait()
                     return
             except TimeoutError:
-                await self._flush()
+                pause = FLUSH_SECONDS if await self._flush() else PAUSE_AFTER_FAILURE_SECONDS
 
     def close(self) -> None:
         """Stop writing; what is not written yet is the rest."""
@@ -126,7 +128,8 @@ class Recorder:
         self._join()
         return self._waiting, self._used
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> bool:
+        """Write what waits; tells whether the database took it."""
         self._join()
         events, self._waiting = self._waiting, []
         used = self._used if self._used_is_news else None
@@ -139,9 +142,10 @@ class Recorder:
             self._waiting[:0] = events
             self._used_is_news = True
             self._something.set()
-            return
+            return False
         if not may_write:
             self._given_up()
+        return True
 
     def _continues(self, kind: EventKind, body: Mapping[str, Any]) -> bool:
         """Tell whether the piece belongs to the block that waits last."""

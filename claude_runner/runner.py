@@ -15,7 +15,7 @@ from claude_runner import jobs, runs
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
-from claude_runner.errors import InvalidError, RunnerError, UnavailableError
+from claude_runner.errors import InvalidError, RunnerError, UnavailableError, unusable
 from claude_runner.grants import resolve
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import Job
@@ -24,7 +24,6 @@ from claude_runner.runs import Ending, Event, Run, Runs, State, Tokens
 from claude_runner.schedule import local_timezone
 from claude_runner.settings import allowed_tools
 
-END_TRIES: Final = 30  # a second apart: how long a disk may be full or locked before a run's end is given up
 GIVEN_UP: Final = StopCause(State.ERROR, "given_up", "this attempt was given up by the server")
 
 
@@ -85,7 +84,7 @@ class Runner:
             order = await self._order(run)
             ending = order if isinstance(order, Ending) else await self._carry_out(run, order, recorder, stop)
         except RunnerError as error:
-            ending = Ending(State.ERROR, reason=error.code, error=str(error))
+            ending = _failed(error)
         except Exception:
             error_id = secrets.token_hex(4)
             log.exception("run %s: unexpected error %s", run.id, error_id)
@@ -111,7 +110,7 @@ class Runner:
             await self.runs.warn(run, grant.warnings)
         folder = self.settings.playground / (run.job_id or f"run-{run.id}")
         try:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_make_private, folder, self.settings.playground)
         except OSError as error:
             return Ending(
                 State.ERROR, reason="folder_unavailable", error=f"can't make {folder}: {error.strerror}"
@@ -134,6 +133,8 @@ class Runner:
             tasks.create_task(self._watch(run, recorder, ended, stop))
             try:
                 return await self.agent.execute(order, recorder, stop)
+            except OSError as error:  # the files it needs for itself
+                return _failed(unusable(error, self.settings.state))
             finally:
                 ended.set()
                 recorder.close()
@@ -156,21 +157,22 @@ class Runner:
             await self.clock.pause(ended, left)
 
     async def _end(self, run: Run, ending: Ending, events: list[Event], tokens: Tokens | None) -> None:
-        """End the attempt's row with all that was heard, and try again while the database can't be written."""
+        """End the attempt's row with all that was heard, and try again for as long as the database can't be written.
+
+        An end that was given up would leave its job with a run that goes on for ever. Who executes it may cancel.
+        """
         now = self.clock.now()
 
         def write(c: sqlite3.Connection) -> bool:
             runs.append(c, run.id, run.attempt, events)
             return end_attempt(c, run, replace(ending, tokens=ending.tokens or tokens), now)
 
-        for left in reversed(range(END_TRIES)):
+        while True:
             try:
                 if not await self.database.write(write):
                     log.warning("run %s: attempt %d was ended by someone else", run.id, run.attempt)
                 break
             except UnavailableError as error:
-                if not left:
-                    raise
                 log.warning("run %s: its end can't be written yet: %s", run.id, error)
                 await self.clock.pause(asyncio.Event(), 1)
         self.hub.publish(Topic.RUNS, run.id)
@@ -188,6 +190,16 @@ def end_attempt(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) 
     if run.job_id is not None:
         jobs.record_execution(c, run.job_id, now, ending.error)
     return True
+
+
+def _make_private(folder: Path, playground: Path) -> None:
+    """Make a job's folder, for nobody but the owner to look into."""
+    playground.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _failed(error: RunnerError) -> Ending:
+    return Ending(State.ERROR, reason=error.code, error=str(error))
 
 
 def _instructions(job: Job | None, folder: Path, now: datetime) -> str:

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from claude_runner import jobs, runs
 from claude_runner.config import Clock
-from claude_runner.db import Database
+from claude_runner.db import Database, to_text
+from claude_runner.errors import RunnerError
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import Broken, Due, Fate, Occurrence
 from claude_runner.runs import Trigger
@@ -52,8 +53,12 @@ class Scheduler:
                 changes.take()
                 try:
                     wake_at = await self.tick()
-                except Exception:
-                    log.exception("the scheduler could not look for due jobs; it tries again in a second")
+                except Exception as error:
+                    log.exception(
+                        "the scheduler could not look for due jobs; it tries again in a second: %s",
+                        error,  # noqa: TRY401 - the trace is left out where the sentence says it all
+                        exc_info=not isinstance(error, RunnerError),
+                    )
                     wake_at = self._clock.now() + PAUSE_AFTER_FAILURE
                 await self._clock.wait(changes.changed, wake_at)
 
@@ -76,7 +81,16 @@ class Scheduler:
             log.warning("job %s can't be scheduled: %s", due.id, due.error)
             await self._db.write(lambda c: jobs.shelve(c, due))
             return
-        plan = plan_slot(due, now)
+        try:
+            if now - due.slot <= LATE:
+                plan = plan_slot(due, now)
+            else:  # a long stop has many slots to go through
+                plan = await asyncio.to_thread(plan_slot, due, now)
+        except Exception as error:
+            log.exception("job %s can't be planned", due.job.id)
+            message = f"its slot can't be planned ({error})"
+            await self._db.write(lambda c: jobs.shelve(c, Broken(due.job.id, to_text(due.slot), message)))
+            return
         run_id = await self._db.write(lambda c: self._carry_out(c, due, plan, now))
         if run_id is not None:
             log.info("job %s (%s) is due: run %s", due.job.id, due.job.name, run_id)

@@ -102,6 +102,23 @@ async def test_nothing_outside_its_folder_is_read_or_written(real: App, owner: S
 
 
 @pytest.mark.usefixtures("sandbox")
+async def test_what_one_run_left_in_its_temporary_folder_no_other_finds(real: App) -> None:
+    for _ in range(2):
+        command = 'test ! -e "$TMPDIR/mine.txt" && echo x > "$TMPDIR/mine.txt" && cat "$TMPDIR/mine.txt"'
+        done = await run(
+            real, Step(tool="Bash", input={"command": command}), Step(text="ok"), tools=("Bash",)
+        )
+        [(is_error, said)] = await results(real, done)
+        assert (is_error, said) == (False, "x")
+
+
+async def test_half_an_emoji_is_no_end(real: App) -> None:
+    done = await run(real, Step(text="half \ud83d an emoji"))
+    assert (done.state, done.output) == (State.FINISHED, "half ? an emoji")
+    assert await real.runs.text_so_far(done.id) == "half ? an emoji"
+
+
+@pytest.mark.usefixtures("sandbox")
 async def test_a_link_out_of_the_folder_leads_nowhere(real: App, owner: Settings) -> None:
     owner.home.mkdir(exist_ok=True)
     (owner.home / ".env").write_text("KEY=the secret", encoding="utf-8")

@@ -32,15 +32,14 @@ COMMAND = f'setsid nohup sh -c "{DAEMON}" >/dev/null 2>&1 & sleep 0.3; echo up; 
 
 
 def of_run(run_id: str) -> list[psutil.Process]:
-    """The processes that bear the run's mark, as a person would look for them."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("CLAUDE_RUNNER_RUN") == run_id and process.status() != "zombie":
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    """The processes that bear the run's mark, as a person would look for them; `info` has their names."""
+    every = psutil.process_iter(["name", "environ", "status"])
+    return [
+        process
+        for process in every
+        if (process.info["environ"] or {}).get("CLAUDE_RUNNER_RUN") == run_id
+        and process.info["status"] != "zombie"
+    ]
 
 
 async def gone(run_id: str, seconds: float = 3.0) -> bool:
@@ -63,7 +62,7 @@ async def busy(app: App) -> str:
 
 async def daemon_up(run_id: str) -> None:
     async with asyncio.timeout(20):
-        while not any("tail" in process.name() for process in of_run(run_id)):  # noqa: ASYNC110
+        while not any("tail" in process.info["name"] for process in of_run(run_id)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -89,7 +88,7 @@ async def test_a_run_that_ends_by_itself_leaves_no_daemon(real: App) -> None:
 @pytest.mark.parametrize("victim", ["guard", "cli"])
 async def test_killing_a_process_of_the_run_ends_the_others(real: App, victim: str) -> None:
     run_id = await busy(real)
-    [cli] = [process for process in of_run(run_id) if process.name() == "claude"]
+    [cli] = [process for process in of_run(run_id) if process.info["name"] == "claude"]
     [guard] = [process for process in of_run(run_id) if process.pid == cli.ppid()]
     (guard if victim == "guard" else cli).kill()
     done = await ended(real, run_id)

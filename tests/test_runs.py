@@ -439,3 +439,18 @@ async def test_what_was_said_is_the_pieces_joined_with_an_empty_line_between_blo
 
 async def test_before_anything_was_said_the_text_is_empty(parts: Parts) -> None:
     assert await parts.runs.text_so_far((await parts.claimed()).id) == ""
+
+
+async def test_a_row_edited_by_hand_holds_up_no_other_run(parts: Parts) -> None:
+    odd = await parts.pending()
+    await parts.sql("UPDATE runs SET tools = 'Read' WHERE id = :id", id=odd)
+    good = await parts.pending()
+    claimed = await parts.runs.claim("worker", "session", parts.clock.now())
+    assert claimed is not None
+    assert claimed.id == good
+    assert await parts.runs.claim("worker", "session", parts.clock.now()) is None
+    [(state, reason, error)] = await parts.sql("SELECT state, reason, error FROM runs WHERE id = :id", id=odd)
+    assert (state, reason) == ("error", "unreadable")
+    assert "can't be read" in error
+    await parts.sql("UPDATE runs SET tools = 'Read' WHERE id = :id", id=good)
+    assert await parts.database.read(runs.running) in ({}, {"worker": []})

@@ -255,3 +255,12 @@ async def test_a_database_that_refuses_does_not_make_it_look_well(parts: Parts) 
     with pytest.raises(Exception, match="no"):
         await scheduler.tick()
     assert scheduler.last_tick_at == MORNING
+
+
+async def test_a_slot_that_cannot_be_planned_holds_up_nobody(parts: Parts) -> None:
+    bad, good = await parts.job(name="bad", timezone="America/New_York"), await parts.job(name="good")
+    await parts.sql("UPDATE jobs SET next_run_at = '0001-01-01T00:00:00.000+00:00' WHERE id = :id", id=bad.id)
+    parts.clock.move(30)
+    await scheduler_of(parts).tick()
+    assert (good.id, "ran", True) in await fates(parts)
+    assert "its slot can't be planned" in ((await parts.jobs.get(bad.id)).last_error or "")

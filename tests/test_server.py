@@ -282,3 +282,36 @@ async def test_the_protocol_stays_whole_under_sixteen_calls_at_once(tmp_path: Pa
         made = await asyncio.gather(*(client.call_tool("create_job", job) for _ in range(16)))
         assert {len(content(answer)["prompt"]) for answer in made} == {200_000}
         assert content(await client.call_tool("list_jobs"))["total"] == 16
+
+
+def test_ctrl_c_ends_a_server_started_in_a_terminal(tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "server.py")],
+        stdin=its, stdout=its, stderr=subprocess.PIPE, env=variables(tmp_path, MCP_TRANSPORT="stdio"),
+    ) as process:  # fmt: skip
+        os.close(its)
+        assert process.stderr is not None
+        assert any(b"Scheduler loop started" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+    os.close(ours)
+
+
+def test_a_service_outlives_a_client_that_dies_while_it_is_answered(tmp_path: Path) -> None:
+    port = free_port()
+    with server(tmp_path, MCP_TRANSPORT="both", EXIT_ON_EOF="0", PORT=str(port)) as process:
+        ask(process, INITIALIZE)
+        assert process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        next(line for line in process.stderr if b"the site is at" in line)
+        process.stdout.close()
+        for number in range(50):
+            listing = {"jsonrpc": "2.0", "id": number + 2, "method": "tools/list", "params": {}}
+            process.stdin.write(json.dumps(listing).encode() + b"\n")
+        process.stdin.close()
+        process.stdin = process.stdout = None
+        assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0

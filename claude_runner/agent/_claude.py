@@ -8,8 +8,9 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -55,24 +56,40 @@ class ClaudeAgent:
         await self.warm_up()
         if self._launcher is None:
             self._launcher = write_launcher(self._settings.state, self._cli)
-        with self._workspace(order) as workspace:
+        async with self._workspace(order) as workspace:
             stderr = StderrTail()
             options = options_of(order, self._settings, self._launcher, workspace, stderr.note)
             return await _Conversation(order, options, stderr, listener, pid_file(workspace)).hold(stop)
 
     async def end_leftovers(self, run_ids: Collection[str]) -> int:
         """End the processes that runs of a server that died have left; see `Agent`."""
-        return await asyncio.to_thread(end_leftovers, run_ids)
+        return await asyncio.to_thread(_sweep, run_ids)
 
-    @contextmanager
-    def _workspace(self, order: Order) -> Iterator[Path]:
-        """Make a folder for the run's temporary files, which goes when the run has ended."""
-        workspace = self._settings.state / "tmp" / order.run_id
-        workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
+    @asynccontextmanager
+    async def _workspace(self, order: Order) -> AsyncIterator[Path]:
+        """Make a folder for the run's temporary files, which goes when the run has ended.
+
+        In the system's folder for such: the CLI makes sockets there, whose paths may not be long.
+        """
+        workspace = Path(tempfile.mkdtemp(prefix=_prefix(order.run_id)))
         try:
             yield workspace
         finally:
-            shutil.rmtree(workspace, ignore_errors=True)
+            # On a thread: how much a run has left there is the run's doing, and must not hold the others up.
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, workspace, ignore_errors=True))
+
+
+def _prefix(run_id: str) -> str:
+    return f"claude-runner-{run_id}-"
+
+
+def _sweep(run_ids: Collection[str]) -> int:
+    """End the processes of the runs, remove their temporary files, and return how many processes there were."""
+    ended = end_leftovers(run_ids)
+    for run_id in run_ids:
+        for folder in Path(tempfile.gettempdir()).glob(f"{_prefix(run_id)}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    return ended
 
 
 class _Conversation:
@@ -158,7 +175,7 @@ class _Conversation:
             )
         else:
             said = str(self._error or "its output ended without a result")
-            ending = ending_of_failure("\n".join(filter(None, (said, self._stderr.text()))))
+            ending = ending_of_failure(said, self._stderr.text(), started=self._transcript.started)
         if stop.cause is not None and ending.state is not State.FINISHED:
             cause = stop.cause
             return replace(ending, state=cause.state, error=cause.error, reason=cause.reason)

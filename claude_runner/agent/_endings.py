@@ -174,7 +174,7 @@ def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bo
     usage = result.model_usage or {}
     tokens, cost = account(usage)
     common: dict[str, Any] = {
-        "output": None if result.is_error else result.result,
+        "output": None if result.is_error or result.result is None else readable(result.result),
         "tokens": tokens if usage else None,
         "cost_usd": 0.0 if free else cost,
         "model_usage": usage,
@@ -182,13 +182,26 @@ def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bo
     if not result.is_error:
         return Ending(State.FINISHED, **common)
     said = (result.result or "; ".join(result.errors or ()) or result.subtype).strip()
-    failure = Failure(said, api_error, result.api_error_status, result.terminal_reason)
+    failure = Failure(readable(said), api_error, result.api_error_status, result.terminal_reason)
     return _failed(failure, common)
 
 
-def ending_of_failure(said: str) -> Ending:
-    """Return what an end without a closing message means."""
-    return _failed(Failure(said), {})
+def ending_of_failure(said: str, stderr: str, *, started: bool) -> Ending:
+    """Return what an end without a closing message means.
+
+    Args:
+        said: What the SDK raised.
+        stderr: The last of the CLI's standard error.
+        started: Whether the CLI had got going. One that did not says why on standard error; later there may be
+            anything there.
+    """
+    whole = readable("\n".join(filter(None, (said, stderr))))
+    return _failed(Failure(readable(said) if started else whole), {}, whole)
+
+
+def readable(text: str) -> str:
+    """Return a text with every lone surrogate replaced, which the CLI passes on and UTF-8 does not have."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | None]:
@@ -213,8 +226,11 @@ def rule_of(failure: Failure) -> Rule:
     return next((rule for rule in RULES if rule.matches(failure)), CRASHED)
 
 
-def _failed(failure: Failure, common: Mapping[str, Any]) -> Ending:
+def _failed(failure: Failure, common: Mapping[str, Any], said: str | None = None) -> Ending:
     rule = rule_of(failure)
     return Ending(
-        State.ERROR, error=rule.sentence.format(said=failure.said[:1000]), reason=rule.reason, **common
+        State.ERROR,
+        error=rule.sentence.format(said=(said or failure.said)[:1000]),
+        reason=rule.reason,
+        **common,
     )

@@ -83,6 +83,10 @@ def environment_of(
         # The owner's login is found where the owner's own `claude` keeps it.
         "CLAUDE_SECURESTORAGE_CONFIG_DIR": server.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude",
         "CLAUDE_CODE_TMPDIR": str(workspace),
+        "CLAUDE_TMPDIR": str(
+            workspace
+        ),  # what the sandbox lets commands write to; else one folder for all runs
+        "TMPDIR": str(workspace),
         RUN_MARK: run_id,
         **_BEHAVIOUR,
     }

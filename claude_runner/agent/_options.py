@@ -16,6 +16,15 @@ from claude_runner.config import Settings
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, SandboxSettings
 
+CHECKOUT: Final = Path(__file__).resolve().parents[2]  # with server.py and .env
+# Variables that name a file with a key in it.
+_KEY_FILES: Final = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "CLAUDE_CODE_CLIENT_KEY",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
 MAX_TURNS: Final = 100
 MAX_MESSAGE_BYTES: Final = 32 * 2**20  # one line of the CLI's output; its default of 1 MiB loses the run
 # A bare `Read` or `Write` would lift the confinement to the folder; an `Edit` rule covers Write as well.
@@ -63,7 +72,7 @@ def options_of(
         allowed_tools=list(dict.fromkeys(_RULES.get(name, name) for name in order.built_ins)),
         disallowed_tools=list(_NO_FETCHING) if "WebFetch" in order.built_ins else [],
         permission_mode="dontAsk",
-        sandbox=_sandbox(order, settings, variables),
+        sandbox=_sandbox(order, settings, workspace, variables),
         session_id=order.session_id,
         max_turns=MAX_TURNS,
         include_partial_messages=True,
@@ -94,12 +103,15 @@ def write_launcher(state: Path, cli: Path) -> Path:
     return launcher
 
 
-def _sandbox(order: Order, settings: Settings, variables: dict[str, str]) -> "SandboxSettings | None":
+def _sandbox(
+    order: Order, settings: Settings, workspace: Path, variables: dict[str, str]
+) -> "SandboxSettings | None":
     if "Bash" not in order.built_ins:
         return None
     home = Path(variables["HOME"])
-    hidden = {settings.home, home, Path(variables["CLAUDE_SECURESTORAGE_CONFIG_DIR"])}
-    wanted = sandbox_settings(order.folder, sorted(hidden), sorted(secrets_of(variables)))
+    hidden = {settings.home, CHECKOUT, home, Path(variables["CLAUDE_SECURESTORAGE_CONFIG_DIR"])}
+    hidden |= {Path(settings.environment[name]) for name in _KEY_FILES if settings.environment.get(name)}
+    wanted = sandbox_settings([order.folder, workspace], sorted(hidden), sorted(secrets_of(variables)))
     return cast("SandboxSettings", wanted)  # the SDK passes it on whole; its type lacks the newer keys
 
 

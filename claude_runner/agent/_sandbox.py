@@ -36,12 +36,14 @@ def sandbox_problem() -> str | None:
     return None
 
 
-def sandbox_settings(folder: Path, hidden_folders: list[Path], hidden_variables: list[str]) -> dict[str, Any]:
-    """Return the CLI's `sandbox` settings: no way out, no network, one folder to write to.
+def sandbox_settings(
+    folders: list[Path], hidden_folders: list[Path], hidden_variables: list[str]
+) -> dict[str, Any]:
+    """Return the CLI's `sandbox` settings: no way out, no network, nothing to write to but the run's own.
 
     Args:
-        folder: What commands may read and write.
-        hidden_folders: What they may not read; `folder` may lie in one of them.
+        folders: What commands may read and write.
+        hidden_folders: What else they may not read; `folders` may lie in them.
         hidden_variables: What is taken out of their environment.
     """
     return {
@@ -49,6 +51,10 @@ def sandbox_settings(folder: Path, hidden_folders: list[Path], hidden_variables:
         "failIfUnavailable": True,
         "autoAllowBashIfSandboxed": True,
         "allowUnsandboxedCommands": False,
-        "filesystem": {"denyRead": [str(hidden) for hidden in hidden_folders], "allowRead": [str(folder)]},
+        "filesystem": {
+            "denyRead": [str(hidden) for hidden in hidden_folders],
+            "allowRead": [str(folder) for folder in folders],
+            "allowWrite": [str(folder) for folder in folders],
+        },
         "credentials": {"envVars": [{"name": name, "mode": "deny"} for name in hidden_variables]},
     }

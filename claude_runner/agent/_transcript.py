@@ -16,6 +16,7 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
+from claude_runner.agent._endings import readable
 from claude_runner.agent._protocol import Listener
 from claude_runner.runs import EventKind, Tokens
 
@@ -30,17 +31,15 @@ class Transcript:
     """What was heard of a run.
 
     Attributes:
+        started: Whether anything was heard at all.
         result: The SDK's closing message, once it has come.
         api_error: The SDK's word for the last request that failed, `None` after one that did not.
-        rejected_until: When a usage limit that was hit ends, in Unix seconds.
-        denials: How many calls were denied.
     """
 
     def __init__(self, listener: Listener) -> None:
+        self.started = False
         self.result: ResultMessage | None = None
         self.api_error: str | None = None
-        self.rejected_until: int | None = None
-        self.denials = 0
         self._listener = listener
         self._meter = Meter()
         self._block = 0
@@ -48,6 +47,7 @@ class Transcript:
 
     def hear(self, message: object) -> None:
         """Take the next message; a kind that is not known here, as a later SDK may add, is passed over."""
+        self.started = True
         self._listener.heard()
         match message:
             case StreamEvent():
@@ -65,6 +65,9 @@ class Transcript:
             case _:
                 pass
 
+    def _tell(self, kind: EventKind, body: Mapping[str, Any]) -> None:
+        self._listener.happened(kind, storable(body))
+
     def _user(self, message: UserMessage) -> None:
         for block in message.content:
             if isinstance(block, ToolResultBlock):
@@ -72,9 +75,7 @@ class Transcript:
 
     def _rate_limit(self, message: RateLimitEvent) -> None:
         limit = message.rate_limit_info
-        if limit.status == "rejected":
-            self.rejected_until = limit.resets_at
-        self._listener.happened(
+        self._tell(
             EventKind.NOTICE, {"notice": "rate_limit", "status": limit.status, "resets_at": limit.resets_at}
         )
 
@@ -99,7 +100,7 @@ class Transcript:
         self.api_error = message.error
         if message.error is not None:  # the CLI's own words about it, not the model's
             text = " ".join(block.text for block in message.content if isinstance(block, TextBlock))
-            self._listener.happened(EventKind.NOTICE, {"notice": message.error, "message": text})
+            self._tell(EventKind.NOTICE, {"notice": message.error, "message": text})
             return
         came_in_pieces = message.message_id in self._streamed
         for block in message.content:
@@ -108,7 +109,7 @@ class Transcript:
                     self._block += 1
                     self._say(EventKind.TEXT if isinstance(block, TextBlock) else EventKind.THINKING, text)
                 case ToolUseBlock():
-                    self._listener.happened(
+                    self._tell(
                         EventKind.TOOL_USE,
                         {"id": block.id, "name": block.name, "input": _shortened(block.input)},
                     )
@@ -116,7 +117,7 @@ class Transcript:
                     continue
 
     def _say(self, kind: EventKind, text: str) -> None:
-        self._listener.happened(kind, {"block": self._block, "text": text})
+        self._tell(kind, {"block": self._block, "text": text})
 
     def _tool_result(self, block: ToolResultBlock) -> None:
         text = _text_of(block.content)
@@ -127,27 +128,25 @@ class Transcript:
         }
         if len(text) > MAX_RESULT:
             body["length"] = len(text)
-        self._listener.happened(EventKind.TOOL_RESULT, body)
+        self._tell(EventKind.TOOL_RESULT, body)
 
     def _system(self, message: SystemMessage) -> None:
         heard = message.data
         if message.subtype == "init":
             self._listener.started()
             wanted = ("model", "tools", "mcp_servers", "permissionMode", "claude_code_version")
-            self._listener.happened(EventKind.STARTED, {name: heard.get(name) for name in wanted})
+            self._tell(EventKind.STARTED, {name: heard.get(name) for name in wanted})
             self._listener.used(self._meter.tokens(), heard.get("model"))
         elif message.subtype == "api_retry":
             told = ("attempt", "max_retries", "retry_delay_ms", "error_status", "error")
-            self._listener.happened(EventKind.RETRY, {name: heard.get(name) for name in told})
+            self._tell(EventKind.RETRY, {name: heard.get(name) for name in told})
         elif message.subtype in _NOTICES:
-            if message.subtype == "permission_denied":
-                self.denials += 1
             details: dict[str, Any] = {name: heard[name] for name in _DETAILS if name in heard}
-            self._listener.happened(EventKind.NOTICE, details | {"notice": message.subtype})
+            self._tell(EventKind.NOTICE, details | {"notice": message.subtype})
 
     def _result(self, message: ResultMessage) -> None:
         self.result = message
-        self._listener.happened(
+        self._tell(
             EventKind.RESULT,
             {
                 "subtype": message.subtype,
@@ -215,3 +214,16 @@ def _text_of(content: str | Sequence[Mapping[str, Any]] | None) -> str:
 
 def _shortened(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value[:MAX_INPUT] if isinstance(value, str) else value for name, value in arguments.items()}
+
+
+def storable(value: Any) -> Any:
+    """Return what JSON can hold with every lone surrogate replaced: the CLI passes half an emoji on, UTF-8 has none."""
+    match value:
+        case str():
+            return readable(value)
+        case list() | tuple():
+            return [storable(item) for item in value]
+        case dict():
+            return {storable(name): storable(item) for name, item in value.items()}
+        case _:
+            return value

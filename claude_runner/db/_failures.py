@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final
 
-from claude_runner.errors import UnavailableError
+from claude_runner.errors import UnavailableError, unusable
 
 _LOCKED: Final = (
     "{database} is locked by another program; end what holds it, such as a transaction left open in a sqlite3"
@@ -63,10 +63,7 @@ def explained(database: str) -> Iterator[None]:
             raise
         raise UnavailableError(sentence.format(database=database)) from error
     except OSError as error:
-        what = error.strerror or str(error)
-        raise UnavailableError(
-            f"{error.filename or database} can't be used: {what}; check the path, the rights and the free space"
-        ) from error
+        raise unusable(error, database) from error
 
 
 def code_of(error: sqlite3.Error) -> int:

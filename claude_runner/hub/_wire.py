@@ -15,16 +15,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from claude_runner.hub._hub import Hub, Topic
+from claude_runner.hub._hub import Change, Hub, Subscription, Topic
 
+# What was published while nobody listened is not known, so whoever joins says: look at everything again.
+MISSED: Final = (Change(Topic.JOBS, ""), Change(Topic.RUNS, ""))
 LONGEST_PATH: Final = 100  # bytes; sun_path of unix(7) has 108, of macOS 104
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def listen(hub: Hub, state: Path) -> AsyncIterator[None]:
-    """Take in the other processes of the home while the context is open; only its leader may.
+async def listen(hub: Hub, state: Path) -> AsyncIterator[Path]:
+    """Take in the other processes of the home while the context is open; only its leader may. Gives the socket's path.
 
     Args:
         hub: Whose changes are exchanged.
@@ -41,7 +43,7 @@ async def listen(hub: Hub, state: Path) -> AsyncIterator[None]:
     path.unlink(missing_ok=True)  # a leader before us that was killed has left it
     server = await asyncio.start_unix_server(welcome, path)
     try:
-        yield
+        yield path
     finally:
         path.unlink(missing_ok=True)
         server.close()
@@ -50,6 +52,9 @@ async def listen(hub: Hub, state: Path) -> AsyncIterator[None]:
             connection.cancel()
         if open_still:
             await asyncio.wait(open_still)
+        if path.parent != state:
+            with contextlib.suppress(OSError):  # it is not empty: somebody else's
+                path.parent.rmdir()
 
 
 @asynccontextmanager
@@ -60,7 +65,7 @@ async def join(hub: Hub, state: Path) -> AsyncIterator[asyncio.Task[None]]:
         OSError: There is no leader that listens.
     """
     reader, writer = await asyncio.open_unix_connection(_socket_path(state))
-    connection = asyncio.create_task(_exchange(hub, reader, writer))
+    connection = asyncio.create_task(_exchange(hub, reader, writer, MISSED))
     try:
         yield connection
     finally:
@@ -68,23 +73,17 @@ async def join(hub: Hub, state: Path) -> AsyncIterator[asyncio.Task[None]]:
         await asyncio.wait({connection})
 
 
-async def _exchange(hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass changes on in both directions until either end closes."""
+async def _exchange(
+    hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: tuple[Change, ...] = ()
+) -> None:
+    """Pass changes on in both directions until either end closes, after some that are told at once."""
     with hub.subscribe(*Topic) as local:
-
-        async def hear() -> None:
-            while line := await reader.readline():
-                topic, _, key = line.decode("utf-8", "replace").strip().partition(" ")
-                if topic in set(Topic):
-                    hub.publish(Topic(topic), key, origin=local)
-
-        async def tell() -> None:
-            while True:
-                await local.changed.wait()
-                writer.writelines(f"{topic} {key}\n".encode() for topic, key in local.take())
-                await writer.drain()
-
-        talking = {asyncio.create_task(hear()), asyncio.create_task(tell())}
+        for change in first:
+            local.note(change)
+        talking = {
+            asyncio.create_task(_hear(hub, reader, local)),
+            asyncio.create_task(_tell(writer, local)),
+        }
         try:
             done, _ = await asyncio.wait(talking, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -95,6 +94,22 @@ async def _exchange(hub: Hub, reader: asyncio.StreamReader, writer: asyncio.Stre
     for task in done:
         with contextlib.suppress(ConnectionError):
             task.result()
+
+
+async def _hear(hub: Hub, reader: asyncio.StreamReader, local: Subscription) -> None:
+    """Publish here what the other end tells, until it closes."""
+    while line := await reader.readline():
+        topic, _, key = line.decode("utf-8", "replace").strip().partition(" ")
+        if topic in set(Topic):
+            hub.publish(Topic(topic), key, origin=local)
+
+
+async def _tell(writer: asyncio.StreamWriter, local: Subscription) -> None:
+    """Tell the other end what is published here."""
+    while True:
+        await local.changed.wait()
+        writer.writelines(f"{topic} {key}\n".encode() for topic, key in local.take())
+        await writer.drain()
 
 
 def _socket_path(state: Path) -> Path:

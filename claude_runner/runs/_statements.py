@@ -3,6 +3,7 @@
 import json
 import secrets
 import sqlite3
+from contextlib import suppress
 from datetime import datetime
 
 from claude_runner.db import to_text
@@ -36,6 +37,9 @@ _END = f"""
         cost_usd = :cost_usd, model_usage = :model_usage
     {_FENCE}
 """  # noqa: S608 - written above
+_UNREADABLE = """
+    UPDATE runs SET state = 'error', reason = 'unreadable', error = :error, finished_at = :now WHERE id = :id
+"""
 _CANCEL_PENDING = """
     UPDATE runs SET state = 'cancelled', error = :error, reason = 'cancelled', finished_at = :now
     WHERE id = :id AND state = 'pending' RETURNING id
@@ -63,8 +67,16 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
 
 def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) -> Run | None:
     """Start a new attempt at the pending run that has waited longest; `None` where none waits."""
-    row = c.execute(_CLAIM, {"worker": worker, "session_id": session_id, "now": to_text(now)}).fetchone()
-    return None if row is None else run_from(row)
+    values = {"worker": worker, "session_id": session_id, "now": to_text(now)}
+    while (row := c.execute(_CLAIM, values).fetchone()) is not None:
+        try:
+            return run_from(row)
+        except (ValueError, TypeError) as error:  # edited by hand; it must not hold up the others
+            c.execute(
+                _UNREADABLE,
+                {"id": row["id"], "now": to_text(now), "error": f"its row can't be read: {error}"},
+            )
+    return None
 
 
 def meter(c: sqlite3.Connection, run: Run, tokens: Tokens, model: str | None) -> bool:
@@ -111,7 +123,8 @@ def running(c: sqlite3.Connection) -> dict[str, list[Run]]:
     """Read the runs that are going on, by the worker that executes them."""
     found: dict[str, list[Run]] = {}
     for row in c.execute("SELECT * FROM runs WHERE state = 'running' ORDER BY started_at, id"):
-        found.setdefault(row["worker"], []).append(run_from(row))
+        with suppress(ValueError, TypeError):  # edited by hand so that it can't be read: it holds up no other
+            found.setdefault(row["worker"], []).append(run_from(row))
     return found
 
 

@@ -6,6 +6,7 @@ nothing that prints can get between the protocol's lines.
 """
 
 import asyncio
+import logging
 import os
 import stat
 import sys
@@ -13,9 +14,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
+import anyio
 from fastmcp import FastMCP
 from fastmcp.server.context import reset_transport, set_transport
 from mcp.server.stdio import stdio_server
+
+log = logging.getLogger(__name__)
 
 LONGEST_LINE: Final = 64 * 2**20  # bytes of one message
 
@@ -30,7 +34,11 @@ class _Lines:
         return self
 
     async def __anext__(self) -> str:
-        line = await self._reader.readline()
+        try:
+            line = await self._reader.readline()
+        except ValueError as error:  # longer than the limit: what follows can't be told apart from its rest
+            log.error("the client sent a line of more than %d bytes; the connection ends", LONGEST_LINE)  # noqa: TRY400
+            raise StopAsyncIteration from error
         if not line:
             raise StopAsyncIteration
         return line.decode("utf-8", "replace")
@@ -49,6 +57,8 @@ class _Wire:
                 left = left[os.write(self._descriptor, left) :]
             except BlockingIOError:
                 await self._writable()
+            except BrokenPipeError:  # the client has gone; that its end is closed shows when we read
+                return
 
     async def flush(self) -> None:
         """Do nothing: every write has gone out."""
@@ -65,8 +75,8 @@ class _Wire:
 
 async def serve_stdio(mcp: FastMCP[Any]) -> None:
     """Serve one client until it closes its end."""
-    if sys.platform == "win32" or not _is_pipe(0):
-        # A console or a file can't be watched by the event loop; the library's way, which can't be stopped early.
+    if sys.platform == "win32" or stat.S_ISREG(os.fstat(0).st_mode):
+        # A file can't be watched by the event loop; the library's way, which can't be stopped early.
         await mcp.run_stdio_async(show_banner=False)
         return
     token = set_transport("stdio")
@@ -78,6 +88,8 @@ async def serve_stdio(mcp: FastMCP[Any]) -> None:
             stdio_server(stdin=lines, stdout=wire) as (incoming, outgoing),  # type: ignore[arg-type]
         ):
             await server.run(incoming, outgoing, server.create_initialization_options())
+    except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        log.info("the client went while it was being answered")
     finally:
         reset_transport(token)
 
@@ -105,8 +117,3 @@ async def _claimed() -> AsyncIterator[tuple[_Lines, _Wire]]:
         os.dup2(outgoing, 1)
         os.close(incoming)
         os.close(outgoing)
-
-
-def _is_pipe(descriptor: int) -> bool:
-    mode = os.fstat(descriptor).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

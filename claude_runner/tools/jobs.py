@@ -152,7 +152,7 @@ class JobTools(ToolGroup):
         )
         return self._shown(await self.app.jobs.add(draft, self.app.clock.now()), grant.warnings)
 
-    @tool("Change a job", repeatable=True)
+    @tool("Change a job", destroys=True, repeatable=True)
     async def update_job(
         self,
         job_id: str,
