@@ -8,8 +8,9 @@ lets a slot run once however many schedulers see it.
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from claude_runner import jobs, runs
 from claude_runner.config import Clock
@@ -26,6 +27,8 @@ LATE: Final = timedelta(seconds=60)  # a slot that runs later than this was caug
 BATCH: Final = 500
 COUNTED: Final = 100  # missed slots that are counted one by one; of more it is only said that there were more
 NOBODY: Final = "no server was at work when it came, or the machine slept"
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ class Scheduler:
             while True:
                 changes.take()
                 try:
-                    wake_at = await self.tick()
+                    wake_at = await _finished(self.tick())
                 except Exception as error:
                     log.exception(
                         "the scheduler could not look for due jobs; it tries again in a second: %s",
@@ -114,6 +117,16 @@ class Scheduler:
         run_id = runs.insert(c, job.new_run(trigger, scheduled_for=slot, rehearsal=self._rehearsal), now)
         jobs.link_run(c, job.id, slot, run_id)
         return run_id
+
+
+async def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Await work to its end even when cancelled: whoever leads next must find every slot either taken or not."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 class Plan(NamedTuple):

@@ -38,7 +38,7 @@ HINTS = {
     "list_jobs": READS,
     "get_job": READS,
     "create_job": (False, False, False, False),
-    "update_job": (False, False, True, False),
+    "update_job": (False, True, True, False),
     "delete_job": (False, True, False, False),
     "trigger_job": (False, False, False, True),
     "list_runs": READS,

@@ -18,7 +18,6 @@ import ctypes
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 
@@ -36,6 +35,8 @@ def set_process_option(option: int, value: int) -> None:
 def parents() -> dict[int, int]:
     """Return the parent of each process of the machine."""
     if not LINUX:
+        import subprocess  # noqa: PLC0415 - a mebibyte that Linux does without
+
         listing = subprocess.run(
             ["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False
         )
