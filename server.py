@@ -96,10 +96,7 @@ def _arguments() -> argparse.Namespace:
 def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        except NotImplementedError:  # Windows: the interpreter's own KeyboardInterrupt ends us
-            continue
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
 
 

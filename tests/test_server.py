@@ -315,3 +315,20 @@ def test_a_service_outlives_a_client_that_dies_while_it_is_answered(tmp_path: Pa
         assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
+
+
+@pytest.mark.parametrize("source", [os.devnull, "a file"])
+def test_an_input_that_cannot_be_waited_for_is_read_to_its_end(tmp_path: Path, source: str) -> None:
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text("", encoding="utf-8")
+    with Path(os.devnull if source == os.devnull else asked).open("rb") as stdin:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "server.py")],
+            stdin=stdin,
+            capture_output=True,
+            timeout=20,
+            env=variables(tmp_path, MCP_TRANSPORT="stdio"),
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"Traceback" not in done.stderr

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
@@ -75,8 +74,8 @@ class _Wire:
 
 async def serve_stdio(mcp: FastMCP[Any]) -> None:
     """Serve one client until it closes its end."""
-    if sys.platform == "win32" or stat.S_ISREG(os.fstat(0).st_mode):
-        # A file can't be watched by the event loop; the library's way, which can't be stopped early.
+    if not _can_be_waited_for(0):
+        # The library's way reads on a thread that can't be stopped early; here it soon comes to the end.
         await mcp.run_stdio_async(show_banner=False)
         return
     token = set_transport("stdio")
@@ -117,3 +116,9 @@ async def _claimed() -> AsyncIterator[tuple[_Lines, _Wire]]:
         os.dup2(outgoing, 1)
         os.close(incoming)
         os.close(outgoing)
+
+
+def _can_be_waited_for(descriptor: int) -> bool:
+    """Tell whether the event loop can watch it: a pipe, a socket or a terminal, but no file and no /dev/null."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
