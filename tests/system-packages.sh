@@ -5,6 +5,7 @@ set -eu
 missing=
 command -v bwrap >/dev/null || missing="$missing bubblewrap"
 command -v socat >/dev/null || missing="$missing socat"
+command -v chromium >/dev/null || missing="$missing chromium"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing$missing …" >&2

@@ -14,6 +14,9 @@ class Topic(StrEnum):
     RUNS = "runs"
     EVENTS = "events"
     CANCEL = "cancel"  # somebody wants the run of this id ended
+    SERVERS = "servers"  # the server of this name was made, changed, enabled, disabled or removed
+    CREDENTIALS = "credentials"  # a credential of the server of this name was set or deleted
+    TOOL_CALLS = "tool_calls"  # a call of the run of this id, or of none, was written
 
 
 class Change(NamedTuple):
