@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from claude_runner.agent import Stop, StopCause
@@ -23,7 +24,7 @@ CANCELLED: Final = StopCause(State.CANCELLED, "cancelled", "cancelled by request
 SERVER_STOPPED: Final = StopCause(
     State.ERROR, "server_stopped", "the server was stopped while this run was going on; it was not run again"
 )
-LONGEST_SLEEP_SECONDS: Final = 60
+LONGEST_SLEEP: Final = timedelta(seconds=60)
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1
 PATIENCE_SECONDS: Final = 10  # how long another process may take to end a run of its own
 END_SECONDS: Final = 30  # how long a stopping server waits for a disk to take its runs' ends
@@ -144,18 +145,24 @@ class Dispatcher:
         """Start pending runs as places and the start gate allow."""
         while self._may_claim:
             changes.take()  # which they are is of no matter; kept, they would pile up
-            sleep = LONGEST_SLEEP_SECONDS
             try:
                 while self._may_start() and await self._claim_one():
                     pass
+                await self._clock.wait(self._wake, await self._look_again_at())
             except Exception as error:
                 log.exception(
                     "could not look for pending runs; trying again in a second: %s",
                     error,  # noqa: TRY401 - the trace is left out where the sentence says it all
                     exc_info=not isinstance(error, RunnerError),
                 )
-                sleep = PAUSE_AFTER_FAILURE_SECONDS
-            await self._clock.pause(self._wake, sleep)
+                await self._clock.pause(self._wake, PAUSE_AFTER_FAILURE_SECONDS)
+
+    async def _look_again_at(self) -> datetime:
+        """Return when a run that waits for its time may start, but a minute from now at the latest."""
+        now = self._clock.now()
+        horizon = now + LONGEST_SLEEP
+        first = await self._runs.next_parked_until(now)
+        return horizon if first is None else min(first, horizon)
 
     async def _claim_one(self) -> bool:
         async with self._claim_under_way:

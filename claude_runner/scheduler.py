@@ -107,8 +107,8 @@ class Scheduler:
         if plan.missed is not None:
             jobs.record(c, job.id, plan.missed)
         slot = plan.slot.scheduled_for
-        if unfinished := runs.unfinished(c, job.id):
-            reason = f"run {unfinished[0]} of this job had not ended"
+        if other := runs.in_the_way(c, job.id, now):
+            reason = f"run {other} of this job had not ended"
             jobs.record(c, job.id, Occurrence(slot, Fate.SKIPPED_OVERLAP, reason))
             return None
         if not jobs.record(c, job.id, plan.slot):

@@ -1,12 +1,28 @@
 """What the owner may change while the server runs. Owns the table settings: a key and a JSON value each."""
 
 import json
+import math
 import sqlite3
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from claude_runner.db import Database
+
+
+class FollowUpCaps(NamedTuple):
+    """How far a chain of runs that ask for one another may go.
+
+    Attributes:
+        max_depth: Follow-ups one after the other.
+        max_runs: Follow-ups of one chain in all.
+        max_cost_usd: What a chain may have cost, its first run included, for another follow-up to be made or started.
+    """
+
+    max_depth: int = 3
+    max_runs: int = 10
+    max_cost_usd: float = 5.0
+
 
 DEFAULTS: Final = MappingProxyType(
     {
@@ -15,6 +31,7 @@ DEFAULTS: Final = MappingProxyType(
         "mcp_env_vars": {},
         "webhook_base_url": "http://localhost:8080",
         "sandbox_mode": True,
+        "followups": FollowUpCaps()._asdict(),
     }
 )
 
@@ -48,6 +65,20 @@ def allowed_tools(c: sqlite3.Connection) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(name for name in value if isinstance(name, str))
+
+
+def followup_caps(c: sqlite3.Connection) -> FollowUpCaps:
+    """Read the caps of follow-ups; one that is missing or no number from 0 on counts as its default."""
+    row = c.execute("SELECT value FROM settings WHERE key = 'followups'").fetchone()
+    value = None if row is None else _read(row["value"])
+    if not isinstance(value, dict):
+        return FollowUpCaps()
+    given = {name: value[name] for name in FollowUpCaps._fields if _is_amount(value.get(name))}
+    return FollowUpCaps(**given)
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _read(text: str) -> object:

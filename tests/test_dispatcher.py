@@ -153,11 +153,19 @@ async def test_runs_that_were_pending_before_are_executed(parts: Parts) -> None:
         await all_ended(parts, 1)
 
 
-async def test_a_run_that_must_wait_starts_within_a_minute_of_its_time(parts: Parts) -> None:
+async def test_a_run_that_must_wait_starts_at_its_time(parts: Parts) -> None:
     await parts.pending()
     await parts.sql("UPDATE runs SET not_before = '2026-11-23T09:00:00.000+00:00'")
     async with at_work(dispatcher_of(parts, Executions(parts))):
-        parts.clock.move(60)
+        parts.clock.move(30)
+        await all_ended(parts, 1)
+
+
+async def test_a_run_whose_time_was_written_by_hand_as_none_holds_up_nobody(parts: Parts) -> None:
+    await parts.pending()
+    await parts.sql("UPDATE runs SET not_before = 'tomorrow'")
+    async with at_work(dispatcher_of(parts, Executions(parts))):
+        await parts.pending()
         await all_ended(parts, 1)
 
 

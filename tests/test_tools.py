@@ -67,11 +67,12 @@ SUMMARY_OF_JOB = {
     "last_error",
 }  # fmt: skip
 JOB_FIELDS = SUMMARY_OF_JOB | {
-    "next_runs", "timeout_minutes", "model", "created_at", "updated_at", "tool_warnings",
+    "next_runs", "timeout_minutes", "model", "created_at", "updated_at", "tool_warnings", "note",
 }  # fmt: skip
 SUMMARY_OF_RUN = {
     "id", "job_id", "trigger", "state", "reason", "error", "output", "scheduled_for", "created_at", "started_at",
-    "finished_at", "duration_seconds", "total_tokens", "cost_usd", "model", "rehearsal",
+    "finished_at", "duration_seconds", "total_tokens", "cost_usd", "model", "rehearsal", "report", "parent_run_id",
+    "depth", "not_before",
 }  # fmt: skip
 RUN_FIELDS = SUMMARY_OF_RUN | {
     "output_length", "next_output_offset", "prompt", "tools", "tool_warnings", "input_tokens", "output_tokens",

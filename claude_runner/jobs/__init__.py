@@ -4,7 +4,7 @@ An occurrence is the fate of one planned slot of a job, or of several in a row; 
 decides who runs it.
 """
 
-from claude_runner.jobs._collection import Jobs, find
+from claude_runner.jobs._collection import Jobs, find, remember
 from claude_runner.jobs._records import DEFAULT_TIMEOUT_MINUTES, MAX_NAME, MAX_PROMPT, Job, JobDraft
 from claude_runner.jobs._slots import (
     Broken,
@@ -37,6 +37,7 @@ __all__ = [
     "next_due_at",
     "record",
     "record_execution",
+    "remember",
     "shelve",
     "take_slot",
 ]

@@ -117,6 +117,11 @@ def find(c: sqlite3.Connection, job_id: str) -> Job | None:
     return None if row is None else job_from(row)
 
 
+def remember(c: sqlite3.Connection, job_id: str, note: str | None) -> None:
+    """Keep a note for the job's later runs, in place of the one there was."""
+    c.execute("UPDATE jobs SET note = :note WHERE id = :id", {"id": job_id, "note": note})
+
+
 def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
     next_run_at = draft.schedule.next(now) if draft.enabled else None
     if draft.enabled and next_run_at is None:

@@ -72,7 +72,12 @@ class JobDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(JobDraft):
-    """A job as stored. `next_run_at` is `None` where it is disabled or nothing comes any more."""
+    """A job as stored.
+
+    Attributes:
+        next_run_at: `None` where it is disabled or nothing comes any more.
+        note: What its runs told the later ones to remember.
+    """
 
     id: str
     created_at: datetime
@@ -80,6 +85,7 @@ class Job(JobDraft):
     next_run_at: datetime | None
     last_executed_at: datetime | None
     last_error: str | None
+    note: str | None
 
     def new_run(
         self, trigger: Trigger, *, scheduled_for: datetime | None = None, rehearsal: bool = False
@@ -142,6 +148,7 @@ def _read(row: sqlite3.Row) -> Job:
         next_run_at=_instant(row["next_run_at"]),
         last_executed_at=_instant(row["last_executed_at"]),
         last_error=row["last_error"],
+        note=row["note"],
     )
 
 

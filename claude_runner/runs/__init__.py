@@ -5,18 +5,22 @@ a guarded update, and every write of a running attempt is fenced by its number: 
 can't write any more, however late it wakes.
 """
 
+from claude_runner.runs._chains import Chain, chain_of, latest_of, may_write, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
-from claude_runner.runs._records import Ending, NewRun, Run, State, Tokens, Trigger
+from claude_runner.runs._records import Ending, NewRun, Report, ReportStatus, Run, State, Tokens, Trigger
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._statements import end, insert, running, unfinished
+from claude_runner.runs._statements import end, in_the_way, insert, running, unfinished
 
 __all__ = [
+    "Chain",
     "Ending",
     "Event",
     "EventKind",
     "EventPage",
     "NewRun",
+    "Report",
+    "ReportStatus",
     "Run",
     "RunFilter",
     "RunPage",
@@ -26,8 +30,13 @@ __all__ = [
     "Tokens",
     "Trigger",
     "append",
+    "chain_of",
     "end",
+    "in_the_way",
     "insert",
+    "latest_of",
+    "may_write",
+    "report",
     "running",
     "text_so_far",
     "unfinished",

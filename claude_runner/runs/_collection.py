@@ -51,6 +51,10 @@ class Runs:
         """Return the ids of the job's runs that wait or are going on."""
         return await self._db.read(lambda c: _statements.unfinished(c, job_id))
 
+    async def next_parked_until(self, now: datetime) -> datetime | None:
+        """Return when the next of the runs that wait for their time may start."""
+        return await self._db.read(lambda c: _statements.next_parked_until(c, now))
+
     async def events(self, run_id: str, after: int, limit: int) -> EventPage:
         """Return the events of the run that come after the place given."""
         return await self._db.read(lambda c: _events.page(c, run_id, after, limit))

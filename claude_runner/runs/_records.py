@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -24,6 +24,23 @@ class State(StrEnum):
     def is_final(self) -> bool:
         """Tell whether nothing changes any more."""
         return self in {State.FINISHED, State.ERROR, State.CANCELLED}
+
+
+class ReportStatus(StrEnum):
+    """What a run says itself about its task."""
+
+    DONE = "done"
+    PARTLY = "partly"
+    NOTHING_TO_DO = "nothing_to_do"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run says itself about its task, for whoever reads lists of runs."""
+
+    status: ReportStatus
+    summary: str
 
 
 class Trigger(StrEnum):
@@ -57,6 +74,11 @@ class NewRun:
         model: The model asked for, or `None` for Claude Code's own default.
         scheduled_for: The slot it runs for, where a schedule started it.
         rehearsal: Whether it runs against the embedded stand-in model; never changes.
+        parent_run_id: The run that asked for it, while that is kept.
+        root_run_id: The first run of the chain that it belongs to, where another run asked for it.
+        depth: How many runs there are before it in its chain; 0 where no other run asked for it.
+        not_before: When it may start, while it waits for that.
+        reason: A code for a program: why it waits, or why it did not finish.
     """
 
     prompt: str
@@ -67,6 +89,11 @@ class NewRun:
     job_id: str | None = None
     scheduled_for: datetime | None = None
     rehearsal: bool = False
+    parent_run_id: str | None = None
+    root_run_id: str | None = None
+    depth: int = 0
+    not_before: datetime | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +104,7 @@ class Run(NewRun):
         attempt: How often it was started.
         warnings: What there is to say about its tools.
         error: A sentence for a person, where it did not finish.
-        reason: A code for a program, where it did not finish.
+        report: What it said itself about its task, if it did.
         model: The model that answers, once it is known.
         tokens: Live while it runs.
         total_tokens: The sum of the four counts.
@@ -90,7 +117,7 @@ class Run(NewRun):
     warnings: tuple[str, ...]
     output: str | None
     error: str | None
-    reason: str | None
+    report: Report | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -98,6 +125,28 @@ class Run(NewRun):
     total_tokens: int
     cost_usd: float | None
     session_id: str | None
+
+    @property
+    def chain(self) -> str:
+        """Return the id of the first run of its chain, its own where no other run asked for it."""
+        return self.root_run_id or self.id
+
+    def follow_up(self, prompt: str, not_before: datetime) -> NewRun:
+        """Return a run that goes on from this one, with the same rights and limits."""
+        kept = {field.name: getattr(self, field.name) for field in fields(NewRun)}
+        return NewRun(
+            **kept
+            | {
+                "prompt": prompt,
+                "trigger": Trigger.RUN,
+                "scheduled_for": None,
+                "parent_run_id": self.id,
+                "root_run_id": self.chain,
+                "depth": self.depth + 1,
+                "not_before": not_before,
+                "reason": "followup",
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +185,11 @@ def run_from(row: sqlite3.Row) -> Run:
         output=row["output"],
         error=row["error"],
         reason=row["reason"],
+        parent_run_id=row["parent_run_id"],
+        root_run_id=row["root_run_id"],
+        depth=row["depth"],
+        not_before=_instant(row["not_before"]),
+        report=_report(row),
         scheduled_for=_instant(row["scheduled_for"]),
         created_at=from_text(row["created_at"]),
         started_at=_instant(row["started_at"]),
@@ -148,6 +202,12 @@ def run_from(row: sqlite3.Row) -> Run:
         model=row["model"],
         session_id=row["session_id"],
     )
+
+
+def _report(row: sqlite3.Row) -> Report | None:
+    if row["report_status"] is None:
+        return None
+    return Report(ReportStatus(row["report_status"]), row["report_summary"] or "")
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -6,19 +6,25 @@ import sqlite3
 from contextlib import suppress
 from datetime import datetime
 
-from claude_runner.db import to_text
+from claude_runner.db import from_text, to_text
 from claude_runner.runs._records import Ending, NewRun, Run, Tokens, run_from
 
 _INSERT = """
-    INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at)
-    VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now)
+    INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at,
+        parent_run_id, root_run_id, depth, not_before, reason)
+    VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
+        :parent_run_id, :root_run_id, :depth, :not_before, :reason)
     ON CONFLICT (id) DO NOTHING RETURNING *
 """
 _CLAIM = """
     UPDATE runs SET state = 'running', attempt = attempt + 1, worker = :worker, session_id = :session_id,
         started_at = :now, not_before = NULL, reason = NULL
     WHERE state = 'pending' AND id = (
-        SELECT id FROM runs WHERE state = 'pending' AND (not_before IS NULL OR not_before <= :now)
+        SELECT id FROM runs AS waiting WHERE state = 'pending' AND (not_before IS NULL OR not_before <= :now)
+            AND (parent_run_id IS NULL OR NOT EXISTS (
+                SELECT 1 FROM runs AS other WHERE other.state = 'running'
+                    AND (other.id = waiting.parent_run_id OR other.job_id = waiting.job_id)
+            ))
         ORDER BY created_at, id LIMIT 1
     ) RETURNING *
 """
@@ -57,6 +63,11 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
         "model": run.model,
         "rehearsal": int(run.rehearsal),
         "scheduled_for": None if run.scheduled_for is None else to_text(run.scheduled_for),
+        "parent_run_id": run.parent_run_id,
+        "root_run_id": run.root_run_id,
+        "depth": run.depth,
+        "not_before": None if run.not_before is None else to_text(run.not_before),
+        "reason": run.reason,
         "now": to_text(now),
     }
     while True:  # until the id is one that no run has
@@ -66,7 +77,10 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
 
 
 def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) -> Run | None:
-    """Start a new attempt at the pending run that has waited longest; `None` where none waits."""
+    """Start a new attempt at the pending run that has waited longest; `None` where none waits.
+
+    A follow-up waits until the run that asked for it has ended, and every other of its job: they share a folder.
+    """
     values = {"worker": worker, "session_id": session_id, "now": to_text(now)}
     while (row := c.execute(_CLAIM, values).fetchone()) is not None:
         try:
@@ -135,6 +149,30 @@ def unfinished(c: sqlite3.Connection, job_id: str) -> tuple[str, ...]:
         {"job_id": job_id},
     )
     return tuple(row["id"] for row in rows)
+
+
+def in_the_way(c: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
+    """Read the id of the oldest run of the job that is going on, or could be; one that waits for its time could not."""
+    row = c.execute(
+        """
+        SELECT id FROM runs WHERE job_id = :job_id AND state IN ('pending', 'running')
+            AND (state = 'running' OR not_before IS NULL OR not_before <= :now)
+        ORDER BY created_at, id LIMIT 1
+        """,
+        {"job_id": job_id, "now": to_text(now)},
+    ).fetchone()
+    return None if row is None else str(row["id"])
+
+
+def next_parked_until(c: sqlite3.Connection, now: datetime) -> datetime | None:
+    """Read when the next of the runs that wait for their time may start."""
+    (first,) = c.execute(
+        "SELECT min(not_before) FROM runs WHERE state = 'pending' AND not_before > :now",
+        {"now": to_text(now)},
+    ).fetchone()
+    with suppress(ValueError, TypeError):  # there is none, or it was edited by hand
+        return from_text(first)
+    return None
 
 
 def cancel_pending(c: sqlite3.Connection, run_id: str, error: str, now: datetime) -> bool:

@@ -39,6 +39,7 @@ class JobView:
     model: str | None
     last_executed_at: str | None
     last_error: str | None
+    note: str | None
     created_at: str
     updated_at: str
     tool_warnings: list[str]
@@ -245,6 +246,7 @@ class JobTools(ToolGroup):
             model=job.model,
             last_executed_at=iso(job.last_executed_at),
             last_error=job.last_error,
+            note=job.note,
             created_at=job.created_at.isoformat(),
             updated_at=job.updated_at.isoformat(),
             tool_warnings=list(warnings),

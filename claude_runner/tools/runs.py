@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from claude_runner.runs import EventPage, Run, RunFilter, State, StoredEvent, Trigger
+from claude_runner.runs import EventPage, ReportStatus, Run, RunFilter, State, StoredEvent, Trigger
 from claude_runner.tools._texts import head, iso, read_instant
 from claude_runner.tools._toolbox import ToolGroup, tool
 
@@ -13,6 +13,14 @@ RunLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
 EventLimit = Annotated[int, Field(ge=0, le=1000, strict=True)]
 OutputLimit = Annotated[int, Field(ge=1, le=200_000, strict=True)]
 Place = Annotated[int, Field(ge=0, le=2**53, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """What a run says itself about its task."""
+
+    status: ReportStatus
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,10 @@ class RunSummary:
     reason: str | None
     error: str | None
     output: str | None
+    report: ReportView | None
+    parent_run_id: str | None
+    depth: int
+    not_before: str | None
     scheduled_for: str | None
     created_at: str
     started_at: str | None
@@ -67,11 +79,15 @@ class RunView:
     reason: str | None
     error: str | None
     output: str | None
+    report: ReportView | None
     output_length: int
     next_output_offset: int | None
     prompt: str
     tools: list[str]
     tool_warnings: list[str]
+    parent_run_id: str | None
+    depth: int
+    not_before: str | None
     scheduled_for: str | None
     created_at: str
     started_at: str | None
@@ -107,6 +123,9 @@ class RunTools(ToolGroup):
         cursor: str | None = None,
     ) -> RunList:
         """List runs, newest first, with state, duration, tokens, cost and error; outputs are cut to their beginning.
+
+        report is what the run says itself about its task; where a run scheduled another, that one's parent_run_id
+        tells which. A pending run with a not_before waits for that time; kill_run cancels it.
 
         Args:
             job_id: Only runs of this job.
@@ -175,6 +194,10 @@ class RunTools(ToolGroup):
             reason=run.reason,
             error=run.error,
             output=None if run.output is None else head(run.output),
+            report=_report(run),
+            parent_run_id=run.parent_run_id,
+            depth=run.depth,
+            not_before=iso(run.not_before),
             scheduled_for=iso(run.scheduled_for),
             created_at=run.created_at.isoformat(),
             started_at=iso(run.started_at),
@@ -196,11 +219,15 @@ class RunTools(ToolGroup):
             reason=run.reason,
             error=run.error,
             output=None if output is None else output[offset : offset + limit],
+            report=_report(run),
             output_length=length,
             next_output_offset=offset + limit if offset + limit < length else None,
             prompt=run.prompt,
             tools=list(run.tools),
             tool_warnings=list(run.warnings),
+            parent_run_id=run.parent_run_id,
+            depth=run.depth,
+            not_before=iso(run.not_before),
             scheduled_for=iso(run.scheduled_for),
             created_at=run.created_at.isoformat(),
             started_at=iso(run.started_at),
@@ -220,6 +247,10 @@ class RunTools(ToolGroup):
             events_total=events.total,
             next_events_after=events.next_after,
         )
+
+
+def _report(run: Run) -> ReportView | None:
+    return None if run.report is None else ReportView(run.report.status, run.report.summary)
 
 
 def _event(event: StoredEvent) -> EventView:
