@@ -52,6 +52,13 @@ class UnavailableError(RunnerError):
     status = 503
 
 
+class ServerFailedError(RunnerError):
+    """A tool server did not start, died, did not answer in time, or lacks what was asked of it."""
+
+    code = "mcp_server_failed"
+    status = 502
+
+
 def unusable(error: OSError, place: object) -> UnavailableError:
     """Return the failure of a file or folder that the system refused; `place` where the error names none."""
     what = error.strerror or str(error)

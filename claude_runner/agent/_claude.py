@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from claude_runner.agent._environment import RUN_MARK
 from claude_runner.agent._endings import ending_of_failure, ending_of_result
-from claude_runner.agent._leftovers import end_leftovers
 from claude_runner.agent._options import StderrTail, options_of, pid_file, write_launcher
 from claude_runner.agent._protocol import Listener, Order, Stop
 from claude_runner.config import Settings
+from claude_runner.processes import end_leftovers
 from claude_runner.runs import Ending, State
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _prefix(run_id: str) -> str:
 
 def _sweep(run_ids: Collection[str]) -> int:
     """End the processes of the runs, remove their temporary files, and return how many processes there were."""
-    ended = end_leftovers(run_ids)
+    ended = end_leftovers(RUN_MARK, run_ids)
     for run_id in run_ids:
         for folder in Path(tempfile.gettempdir()).glob(f"{_prefix(run_id)}*"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +159,7 @@ class _Conversation:
                 self._signal_guard()
                 await asyncio.wait({session}, timeout=SIGNAL_EVERY_SECONDS)
         if not clean:
-            left = await asyncio.to_thread(end_leftovers, [self._order.run_id])
+            left = await asyncio.to_thread(end_leftovers, RUN_MARK, [self._order.run_id])
             if left:
                 log.warning("run %s: ended %d processes that its guard had left", self._order.run_id, left)
 

@@ -112,6 +112,6 @@ def secrets_of(variables: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def kept(chosen: Mapping[str, str]) -> str:
-    """Return the names that the guard lets through, as it reads them."""
-    return ",".join((*chosen, *_FROM_SDK))
+def kept(chosen: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names that the guard lets through."""
+    return (*chosen, *_FROM_SDK)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from claude_runner.agent._environment import environment_of, kept, secrets_of
 from claude_runner.agent._protocol import Order
 from claude_runner.agent._sandbox import sandbox_settings
 from claude_runner.config import Settings
+from claude_runner.processes import guard_variables, guarded
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, SandboxSettings
@@ -64,8 +64,7 @@ def options_of(
         system_prompt=order.instructions,
         cwd=order.folder,
         cli_path=launcher,
-        env=variables
-        | {"CLAUDE_RUNNER_KEEP": kept(variables), "CLAUDE_RUNNER_PID_FILE": str(pid_file(workspace))},
+        env=variables | guard_variables(kept(variables), pid_file(workspace)),
         setting_sources=[],
         strict_mcp_config=True,
         tools=list(order.built_ins),
@@ -90,11 +89,9 @@ def pid_file(workspace: Path) -> Path:
 def write_launcher(state: Path, cli: Path) -> Path:
     """Write the program that starts the CLI under its guard, and return its path.
 
-    A script, since `cli_path` takes no arguments; with this interpreter's full path, since the one found by name may
-    be another.
+    A script, since `cli_path` takes no arguments.
     """
-    guard = Path(__file__).with_name("_guard.py")
-    command = shlex.join([sys.executable, "-I", "-S", str(guard), str(cli)])
+    command = shlex.join(guarded([str(cli)]))
     launcher = state / "launcher"
     draft = state / f"launcher.{os.getpid()}"
     draft.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")

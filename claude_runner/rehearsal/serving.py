@@ -3,14 +3,10 @@
 What is answered is the caller's; this is what any stand-in for the model needs around it.
 """
 
-import asyncio
 import secrets
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,12 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_runner.errors import InvalidError
+from claude_runner.loopback import listening
 from claude_runner.rehearsal.answers import Answer, encode, error
 from claude_runner.rehearsal.conversations import Conversation
 
 Answerer = Callable[[Conversation, Request], Awaitable[Response]]
-
-STOP_SECONDS: Final = 0.2  # what requests under way get to notice that they are over
 
 
 @asynccontextmanager
@@ -39,24 +34,8 @@ async def serve(answer: Answerer, api_key: str, port: int = 0) -> AsyncIterator[
     Raises:
         OSError: The port is taken.
     """
-    config = uvicorn.Config(
-        _guard(_build(answer), api_key),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        loop="none",
-    )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        # Not `serve`: that takes over the process's signals and looks ten times a second whether to stop.
-        await server.startup([listener])
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            await _stop(server)
+    async with listening(_guard(_build(answer), api_key), port) as base_url:
+        yield base_url
 
 
 def reply(answer: Answer, conversation: Conversation) -> Response:
@@ -69,23 +48,6 @@ def reply(answer: Answer, conversation: Conversation) -> Response:
             yield encode(event)
 
     return StreamingResponse(stream(), media_type="text/event-stream")
-
-
-async def _stop(server: uvicorn.Server) -> None:
-    # Not `shutdown`, which lets answers finish: a client that reads slowly would decide when this ends.
-    for listener in server.servers:
-        listener.close()
-    for connection in list(server.server_state.connections):
-        connection.transport.abort()
-    late = await _ended(server.server_state.tasks)
-    for task in late:
-        task.cancel()
-    await _ended(late)
-
-
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> Collection[asyncio.Task[None]]:
-    """Return the tasks that have not ended after `STOP_SECONDS`."""
-    return (await asyncio.wait(set(tasks), timeout=STOP_SECONDS))[1] if tasks else ()
 
 
 def _build(answer: Answerer) -> Starlette:

@@ -1,4 +1,4 @@
-"""Ends what is left of a run when even its guard was killed: its processes bear the run's mark."""
+"""Ends what is left when even a guard was killed: the processes bear a mark in their environment."""
 
 import contextlib
 import os
@@ -7,14 +7,19 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from claude_runner.agent._environment import RUN_MARK
 
+def end_leftovers(mark: str, values: Collection[str]) -> int:
+    """Kill the processes that bear a mark with one of the values, and return how many there were.
 
-def end_leftovers(run_ids: Collection[str]) -> int:
-    """Kill the processes that came of the runs, and return how many there were. Linux only; elsewhere 0."""
-    if sys.platform != "linux" or not run_ids:
+    Linux only; elsewhere 0.
+
+    Args:
+        mark: The name of a variable in the processes' environment.
+        values: Its values.
+    """
+    if sys.platform != "linux" or not values:
         return 0
-    marks = {f"{RUN_MARK}={run_id}".encode() for run_id in run_ids}
+    marks = {f"{mark}={value}".encode() for value in values}
     killed = 0
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():

@@ -1,16 +1,17 @@
-"""Stands between the server and the Claude Code CLI and sees to it that nothing of a run outlives it.
+"""Stands between the server and a program it starts and sees to it that nothing of the program outlives it.
 
-Runs as a program of its own, with the standard library alone: `python -I -S _guard.py CLI [ARG …]`. It starts the
-CLI and waits. When the CLI ends, when it is told to stop (SIGTERM, SIGINT, SIGHUP), or when the server dies, every
-process that came of the run is ended: SIGTERM, and half a second later SIGKILL.
+Runs as a program of its own, with the standard library alone: `python -I -S _guard.py PROGRAM [ARG …]`. It starts the
+program, Claude Code or a tool server, and waits. When that ends, when the guard is told to stop (SIGTERM, SIGINT,
+SIGHUP), or when the server dies, every process that came of the program is ended: SIGTERM, and half a second later
+SIGKILL.
 
 On Linux it is a child subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)), so that a daemon with a session of its own is
 still its descendant, and is signalled when its parent dies (PR_SET_PDEATHSIG). Elsewhere it notices the server's
 death by the hang-up of its standard input, and finds descendants as long as their parents live.
 
 Environment:
-    CLAUDE_RUNNER_KEEP: Names, separated by commas, of the variables that the CLI gets; it gets no others.
-    CLAUDE_RUNNER_PID_FILE: Where the guard writes its process id.
+    CLAUDE_RUNNER_KEEP: Names, separated by commas, of the variables that the program gets; it gets no others.
+    CLAUDE_RUNNER_PID_FILE: Where the guard writes its process id; nowhere where it is not given.
 """
 
 import contextlib
@@ -62,7 +63,7 @@ def descendants() -> list[int]:
 
 
 class Guard:
-    """One CLI process and what came of it."""
+    """One program and what came of it."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.exit_code: int | None = None
@@ -87,12 +88,12 @@ class Guard:
             os.execve(command[0], command, environment)
 
     def watch(self) -> None:
-        """Wait until the CLI has ended or has to."""
+        """Wait until the program has ended or has to."""
         with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)  # the server sees the CLI's output end when the CLI ends
+            os.dup2(nowhere.fileno(), 1)  # the server sees the program's output end when the program ends
         waiting = select.poll()
         waiting.register(self._wake, select.POLLIN)
-        waiting.register(0, 0)  # hang-up only: what is in it is the CLI's to read
+        waiting.register(0, 0)  # hang-up only: what is in it is the program's to read
         while self.exit_code is None:
             for descriptor, event in waiting.poll():
                 if descriptor == 0 and event:
@@ -134,8 +135,9 @@ class Guard:
 
 def main() -> None:
     """Run the command line's program under guard and exit as it did."""
-    with open(os.environ["CLAUDE_RUNNER_PID_FILE"], "w", encoding="ascii") as file:
-        file.write(str(os.getpid()))
+    if pid_file := os.environ.get("CLAUDE_RUNNER_PID_FILE"):
+        with open(pid_file, "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
     kept = os.environ["CLAUDE_RUNNER_KEEP"].split(",")
     guard = Guard(sys.argv[1:], {name: os.environ[name] for name in kept if name in os.environ})
     guard.watch()

@@ -1,0 +1,98 @@
+"""Keeps a program to its own files: bubblewrap around it, with its network left open.
+
+What a shell command of a run may do is Claude Code's sandbox to see to; this is for tool servers, whose code a model
+may have written. A confined one sees no other process, nothing in the folders that are hidden, and writes to its own.
+"""
+
+import functools
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+INSTALL: Final = "on Debian and Ubuntu: sudo apt-get install bubblewrap"
+_NAMESPACES: Final = ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
+_SYSTEM: Final = ("--dev", "/dev", "--proc", "/proc")
+# Sockets of the session's agents and buses, which act in the owner's name.
+_ALWAYS_HIDDEN: Final = (Path("/run/user"),)
+
+
+@functools.cache
+def confinement_problem() -> str | None:
+    """Return why tool servers can't be confined on this machine, and what to do; `None` where they can.
+
+    It is tried, not guessed. The answer stands for the life of the process.
+    """
+    if sys.platform != "linux":
+        return "tool servers can be confined on Linux only"
+    if shutil.which("bwrap") is None:
+        return f"bubblewrap is not installed ({INSTALL})"
+    trial = subprocess.run(  # noqa: S603 - fixed arguments
+        ["bwrap", *_NAMESPACES, "--ro-bind", "/", "/", *_SYSTEM, "true"],  # noqa: S607 - found by name, as when used
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    if trial.returncode != 0:
+        return (
+            f"bubblewrap can't confine programs here: {trial.stderr.strip()[:200]} "
+            "(user namespaces may be switched off; see the README's troubleshooting)"
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a program may see and change of the machine's files.
+
+    Attributes:
+        hidden: Folders it finds empty; what it writes there is gone with it.
+        readable: What it may read although it lies in what is hidden.
+        writable: What it may change, wherever it lies.
+        rest_writable: Whether it may change all the rest of the machine as its user may, or only read it.
+    """
+
+    hidden: tuple[Path, ...]
+    readable: tuple[Path, ...]
+    writable: tuple[Path, ...]
+    rest_writable: bool = False
+
+    def command(self, program: Sequence[str]) -> list[str]:
+        """Return the command that runs the program so."""
+        command = ["bwrap", *_NAMESPACES, "--bind" if self.rest_writable else "--ro-bind", "/", "/", *_SYSTEM]
+        for folder in _outermost((*self.hidden, *_ALWAYS_HIDDEN, Path("/tmp"))):  # noqa: S108 - made anew inside
+            command += ["--tmpfs", str(folder)]
+        # Outer folders before what lies in them, else they would cover it again.
+        shown = [(path, "--ro-bind") for path in (*self.readable, *interpreter())]
+        shown += [(path, "--bind") for path in self.writable]
+        for path, option in sorted((path.resolve(), option) for path, option in shown):
+            if path.exists():
+                command += [option, str(path), str(path)]
+        return [*command, "--", *program]
+
+
+@functools.cache
+def interpreter() -> tuple[Path, ...]:
+    """Return the folders that this Python and its packages are in."""
+    paths = {Path(sys.prefix), Path(sys.base_prefix), *map(Path, sysconfig.get_paths().values())}
+    paths |= {Path(sys.executable).resolve().parent}
+    return tuple(path for path in _outermost(paths) if not _is_system(path))
+
+
+def _is_system(path: Path) -> bool:
+    """Tell whether a path is shown anyway: nothing of the system's own folders is ever hidden."""
+    return path == Path("/") or path.parts[1] in {"usr", "bin", "lib", "etc", "opt"}
+
+
+def _outermost(paths: Iterable[Path]) -> list[Path]:
+    """Return the folders there are, each once, without those inside of others."""
+    found: list[Path] = []
+    for path in sorted({path.resolve() for path in paths}):
+        if path.is_dir() and path != Path("/") and not any(path.is_relative_to(outer) for outer in found):
+            found.append(path)
+    return found
