@@ -18,6 +18,7 @@ from bench import (
     kills,
     memory,
     quiet,
+    redaction,
     slots,
     starts,
     succession,
@@ -39,6 +40,7 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "going": going.measure,
         "kills": kills.measure,
         "succession": succession.measure,
+        "redaction": redaction.measure,
     }
 )
 

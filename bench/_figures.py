@@ -23,6 +23,7 @@ class Effort:
         going: Runs that go on at once in the server that is weighed.
         kills: Runs that are killed.
         successions: Leaders that are killed.
+        streams: Streams of each kind that are redacted.
     """
 
     slots: int = 60
@@ -35,6 +36,7 @@ class Effort:
     going: int = 16
     kills: int = 20
     successions: int = 5
+    streams: int = 5
 
 
 @dataclass(frozen=True, slots=True)
