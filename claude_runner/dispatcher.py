@@ -145,10 +145,11 @@ class Dispatcher:
         """Start pending runs as places and the start gate allow."""
         while self._may_claim:
             changes.take()  # which they are is of no matter; kept, they would pile up
+            now = self._clock.now()  # before: a run whose time comes while others are claimed is not slept over
             try:
                 while self._may_start() and await self._claim_one():
                     pass
-                await self._clock.wait(self._wake, await self._look_again_at())
+                await self._clock.wait(self._wake, await self._look_again_at(now))
             except Exception as error:
                 log.exception(
                     "could not look for pending runs; trying again in a second: %s",
@@ -157,9 +158,8 @@ class Dispatcher:
                 )
                 await self._clock.pause(self._wake, PAUSE_AFTER_FAILURE_SECONDS)
 
-    async def _look_again_at(self) -> datetime:
+    async def _look_again_at(self, now: datetime) -> datetime:
         """Return when a run that waits for its time may start, but a minute from now at the latest."""
-        now = self._clock.now()
         horizon = now + LONGEST_SLEEP
         first = await self._runs.next_parked_until(now)
         return horizon if first is None else min(first, horizon)

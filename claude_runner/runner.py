@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from claude_runner import jobs, runs
+from claude_runner import inside, jobs, runs
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
@@ -97,6 +97,8 @@ class Runner:
 
     async def _order(self, run: Run) -> Order | Ending:
         """Return what the agent is to do, or how the run ends where that is already clear."""
+        if refused := await self.database.read(lambda c: inside.refused(c, run)):
+            return refused
         job = (
             None if run.job_id is None else await self.database.read(lambda c: jobs.find(c, run.job_id or ""))
         )

@@ -5,7 +5,14 @@ decides who runs it.
 """
 
 from claude_runner.jobs._collection import Jobs, find, remember
-from claude_runner.jobs._records import DEFAULT_TIMEOUT_MINUTES, MAX_NAME, MAX_PROMPT, Job, JobDraft
+from claude_runner.jobs._records import (
+    DEFAULT_TIMEOUT_MINUTES,
+    MAX_NAME,
+    MAX_PROMPT,
+    Job,
+    JobDraft,
+    check_prompt,
+)
 from claude_runner.jobs._slots import (
     Broken,
     Due,
@@ -31,6 +38,7 @@ __all__ = [
     "JobDraft",
     "Jobs",
     "Occurrence",
+    "check_prompt",
     "due",
     "find",
     "link_run",

@@ -55,7 +55,7 @@ class JobDraft:
             raise InvalidError(
                 f"a job's name is 1 to {MAX_NAME} characters without control characters", field="name"
             )
-        _check_prompt(self.prompt)
+        check_prompt(self.prompt)
         if not 1 <= self.timeout_minutes <= 1440:
             raise InvalidError(
                 f"timeout_minutes is {self.timeout_minutes}; give 1 to 1440",
@@ -103,7 +103,7 @@ class Job(JobDraft):
         )
 
 
-def _check_prompt(prompt: str) -> None:
+def check_prompt(prompt: str) -> None:
     """Refuse a prompt that can't be run.
 
     Raises:
