@@ -44,6 +44,9 @@ def main() -> int:
     try:
         if options.demo:
             return asyncio.run(_demo(settings, once=os.environ.get("ONCE") == "1"))
+        if options.rotate_key:
+            print(asyncio.run(_rotate_key(settings)))  # noqa: T201 - it is what was asked for
+            return 0
         asyncio.run(_serve(settings))
     except RunnerError as error:
         log.error("cannot run: %s", error)  # noqa: TRY400 - an expected failure, told in a sentence
@@ -89,6 +92,11 @@ def _arguments() -> argparse.Namespace:
         "--demo",
         action="store_true",
         help="show scheduled runs on the embedded stand-in model, at no cost, in a home of its own",
+    )
+    choice.add_argument(
+        "--rotate-key",
+        action="store_true",
+        help="seal all credentials under a new key, or under the first of CREDENTIALS_KEY, and end; servers may run",
     )
     return parser.parse_args()
 
@@ -153,6 +161,18 @@ async def _demo(settings: Settings, *, once: bool) -> int:
 
     home = settings.home / ".demo"
     return await show(replace(settings, home=home, rehearsal=True), _stop_on_signals(), once=once)
+
+
+async def _rotate_key(settings: Settings) -> str:
+    """Seal the credentials anew and return a sentence about it."""
+    from claude_runner.credentials import Credentials  # noqa: PLC0415 - only this needs them without an App
+    from claude_runner.db import open_database  # noqa: PLC0415
+    from claude_runner.hub import Hub  # noqa: PLC0415
+
+    async with open_database(settings.database_path) as database:
+        credentials = Credentials(database, Hub(), settings)
+        count = await credentials.rotate()
+    return f"sealed anew: {count} credential{'' if count == 1 else 's'}; the key is in {credentials.place}"
 
 
 if __name__ == "__main__":

@@ -59,6 +59,12 @@ VARIABLES: Final = (
     ),
     Variable("EXIT_ON_EOF", "1", "`0` keeps a `both` server running after its stdio client has gone"),
     Variable(
+        "CREDENTIALS_KEY",
+        "made on first use",
+        "Fernet keys, separated by commas, that credentials are sealed under: the first seals, all open; without it the"
+        " key is in `.claude-runner/credentials.key`",
+    ),
+    Variable(
         "LOG_LEVEL", "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`; the log goes to standard error, always"
     ),
 )

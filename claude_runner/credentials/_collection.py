@@ -1,0 +1,217 @@
+"""The credentials as they are used: set, removed, opened for a server's process, sealed anew."""
+
+import json
+import logging
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from claude_runner.config import Settings
+from claude_runner.credentials._keys import KeyRing
+from claude_runner.credentials._rules import SHOWN, check
+from claude_runner.db import Connection, Database, from_text, to_text
+from claude_runner.errors import NotFoundError, UnavailableError
+from claude_runner.hub import Hub, Topic
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+TAIL: Final = 4
+SHORTEST_WITH_TAIL: Final = 16  # characters; of a shorter value four would tell too much
+
+_UPSERT: Final = (
+    "INSERT INTO credentials (server, key, sealed, updated_at) VALUES (:server, :key, :sealed, :now)"
+    " ON CONFLICT (server, key) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at"
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A credential as it may be shown.
+
+    Attributes:
+        key: Its name, that of an environment variable.
+        tail: The last characters of a value that is long enough to give them away.
+        readable: Whether the keys that are there open it.
+    """
+
+    key: str
+    tail: str | None
+    updated_at: datetime
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    server: str
+    key: str
+    updated_at: str
+    value: str | None
+
+
+class Credentials:
+    """The credentials in the database."""
+
+    def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
+        self._db = database
+        self._hub = hub
+        self._ring = KeyRing(settings)
+
+    @property
+    def place(self) -> str:
+        """Return where the keys are: the name of the variable, or the path of the file."""
+        return self._ring.place
+
+    async def set(self, server: str, key: str, value: str, now: datetime) -> None:
+        """Keep a value for a server, in place of the one it had.
+
+        Args:
+            server: Whose it is; whether there is one of this name is not looked at.
+            key: The environment variable in which its process finds the value.
+            value: What is sealed.
+            now: The present.
+
+        Raises:
+            InvalidError: The name or the value can't be used.
+            UnavailableError: The key or the database can't be used.
+        """
+        check(key, value)
+
+        def upsert(c: Connection) -> None:
+            # Under the write lock, so that no rotation comes between the key and the row.
+            content = json.dumps([server, key, value]).encode()
+            sealed = _fernet(self._ring.keys_to_seal()).encrypt(content).decode()
+            c.execute(_UPSERT, {"server": server, "key": key, "sealed": sealed, "now": to_text(now)})
+
+        await self._db.write(upsert)
+        self._hub.publish(Topic.CREDENTIALS, server)
+
+    async def remove(self, server: str, key: str) -> None:
+        """Forget a value.
+
+        Raises:
+            NotFoundError: The server has none of this name.
+        """
+        delete = "DELETE FROM credentials WHERE server = :server AND key = :key RETURNING key"
+        values = {"server": server, "key": key}
+        if await self._db.write(lambda c: c.execute(delete, values).fetchone()) is None:
+            raise NotFoundError(
+                f"{server} has no credential {key[:SHOWN]!r}; get_server_credentials shows those it has",
+                field="key",
+            )
+        self._hub.publish(Topic.CREDENTIALS, server)
+
+    async def remove_all(self, server: str) -> None:
+        """Forget all that a server has, which may be nothing."""
+        delete = "DELETE FROM credentials WHERE server = :server RETURNING key"
+        if await self._db.write(lambda c: c.execute(delete, {"server": server}).fetchall()):
+            self._hub.publish(Topic.CREDENTIALS, server)
+
+    async def of(self, server: str) -> dict[str, str]:
+        """Return a server's values by name, for its process alone.
+
+        Raises:
+            UnavailableError: One of them can't be opened; the sentence names it.
+        """
+        rows = await self._rows(server)
+        if sealed := [row.key for row in rows if row.value is None]:
+            raise UnavailableError(
+                f"{', '.join(sealed)} of {server} can't be opened with the keys in {self.place}; put back the key that"
+                " sealed it, or set it again with set_server_credential"
+            )
+        return {row.key: row.value for row in rows if row.value is not None}
+
+    async def everything(self) -> list[tuple[str, str, str]]:
+        """Return server, name and value of each credential that can be opened, in that order.
+
+        Raises:
+            UnavailableError: There are credentials, and what should be their key is none.
+        """
+        rows = await self._rows()
+        return [(row.server, row.key, row.value) for row in rows if row.value is not None]
+
+    async def stored(self, server: str) -> list[Stored]:
+        """Return what may be shown of a server's credentials, by name.
+
+        Raises:
+            UnavailableError: There are some, and what should be their key is none.
+        """
+        return [
+            Stored(row.key, _tail(row.value), from_text(row.updated_at), row.value is not None)
+            for row in await self._rows(server)
+        ]
+
+    async def rotate(self) -> int:
+        """Seal every value anew and return how many; servers may run meanwhile, and a crash loses nothing.
+
+        With keys in the environment, the first of them seals; else a new one is made, and those in the file before
+        are forgotten once every value is sealed under the new one. A value that can't be opened stays as it is.
+
+        Raises:
+            UnavailableError: The keys or the database can't be used.
+        """
+        first, count = await self._db.write(self._reseal)
+        await self._db.write(lambda _: self._ring.forget_all_but(first))
+        return count
+
+    def _reseal(self, c: Connection) -> tuple[str, int]:
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - imports much
+
+        keys = self._ring.renewed()
+        fernet = _fernet(keys)
+        anew = []
+        for row in c.execute("SELECT server, key, sealed FROM credentials").fetchall():
+            try:
+                sealed = fernet.rotate(row["sealed"].encode()).decode()
+            except InvalidToken:
+                log.warning("%s of %s can't be opened and stays as it is", row["key"], row["server"])
+            else:
+                anew.append({"server": row["server"], "key": row["key"], "sealed": sealed})
+        c.executemany("UPDATE credentials SET sealed = :sealed WHERE server = :server AND key = :key", anew)
+        return keys[0], len(anew)
+
+    async def _rows(self, server: str | None = None) -> list[_Opened]:
+        """Return the credentials of one server, or of all; what can't be opened has no value."""
+        rows = await self._db.read(lambda c: self._open(c, server))
+        if any(row.value is None for row in rows):  # another process may have rotated just then
+            rows = await self._db.read(lambda c: self._open(c, server))
+        return rows
+
+    def _open(self, c: Connection, server: str | None) -> list[_Opened]:
+        select = "SELECT * FROM credentials WHERE :server IS NULL OR server = :server ORDER BY server, key"
+        rows = c.execute(select, {"server": server}).fetchall()
+        keys = self._ring.keys() if rows else []
+        fernet = _fernet(keys) if keys else None
+        return [
+            _Opened(
+                row["server"], row["key"], row["updated_at"], None if fernet is None else _value(fernet, row)
+            )
+            for row in rows
+        ]
+
+
+def _fernet(keys: list[str]) -> "MultiFernet":
+    from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - imports much
+
+    return MultiFernet([Fernet(key) for key in keys])
+
+
+def _value(fernet: "MultiFernet", row: sqlite3.Row) -> str | None:
+    """Return the value of a row, or `None` where no key opens it or it was sealed for another row."""
+    from cryptography.fernet import InvalidToken  # noqa: PLC0415 - imports much
+
+    try:
+        content = json.loads(fernet.decrypt(row["sealed"].encode()))
+    except (InvalidToken, ValueError):
+        return None
+    match content:
+        case [server, key, str() as value] if (server, key) == (row["server"], row["key"]):
+            return value
+    return None
+
+
+def _tail(value: str | None) -> str | None:
+    return value[-TAIL:] if value is not None and len(value) >= SHORTEST_WITH_TAIL else None
