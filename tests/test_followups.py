@@ -17,6 +17,7 @@ from claude_runner.config import Settings
 from claude_runner.errors import ConflictError
 from claude_runner.hub import Topic
 from claude_runner.inside import Inside, refused
+from claude_runner.permissions import Profile
 from claude_runner.runs import Ending, NewRun, Run, RunFilter, State, Trigger
 from claude_runner.schedule import local_timezone
 from claude_runner.scheduler import Scheduler
@@ -58,7 +59,7 @@ async def cap(parts: Parts | App, **caps: Any) -> None:
         "INSERT INTO settings (key, value) VALUES ('followups', :value)"
         " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
     )
-    await parts.database.write(lambda c: c.execute(statement, {"value": json.dumps(caps)}) and None)
+    await parts.database.write(lambda c: c.execute(statement, {"value": json.dumps(caps)}).fetchall())
 
 
 async def of_job(parts: Parts, **changes: Any) -> Run:
@@ -108,6 +109,17 @@ async def test_the_rights_are_those_of_the_run_though_its_job_got_wider_ones_mea
     await parts.jobs.change(run.job_id or "", {"tools": ("Read", "Bash")}, parts.clock.now())
     made = await scheduled(parts, run)
     assert (await parts.runs.get(made["id"])).tools == ("Read",)
+
+
+async def test_the_profile_is_the_one_that_the_run_got_though_the_owner_changed_the_default(
+    parts: Parts,
+) -> None:
+    run = await of_job(parts, commands=("git log",))
+    await parts.sql(
+        "UPDATE runs SET profile = 'contained', model = 'claude-haiku-4-5-20251001'"
+    )  # as it started
+    made = await parts.runs.get((await scheduled(parts, run))["id"])
+    assert (made.profile, made.commands, made.model) == (Profile.CONTAINED, ("git log",), None)
 
 
 async def test_the_model_is_told_when_it_starts_and_what_is_left(parts: Parts) -> None:
@@ -439,3 +451,4 @@ async def test_a_follow_up_made_while_the_server_sleeps_longer_wakes_it(app: App
 
     clock.move(10)
     await until(is_running, app, Topic.RUNS)
+    await app.dispatcher.cancel(made["id"])

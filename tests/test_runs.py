@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from claude_runner import runs
 from claude_runner.errors import InvalidError, NotFoundError
 from claude_runner.hub import Change, Topic
-from claude_runner.runs import Ending, Event, EventKind, Run, RunFilter, State, Tokens, Trigger
+from claude_runner.runs import Ending, Event, EventKind, Run, RunFilter, State, Tokens, Trigger, _statements
 from tests.parts import Parts, open_parts, said
 from tests.support import MORNING
 
@@ -454,3 +454,14 @@ async def test_a_row_edited_by_hand_holds_up_no_other_run(parts: Parts) -> None:
     assert "can't be read" in error
     await parts.sql("UPDATE runs SET tools = 'Read' WHERE id = :id", id=good)
     assert await parts.database.read(runs.running) in ({}, {"worker": []})
+
+
+@pytest.mark.parametrize("statement", ["_CLAIM", "_RUNNING", "_UNFINISHED", "_IN_THE_WAY"])
+async def test_what_the_engine_asks_time_and_again_looks_at_open_runs_alone(
+    parts: Parts, statement: str
+) -> None:
+    values = {"now": "", "worker": "", "session_id": "", "job_id": ""}
+    plan = await parts.sql(f"EXPLAIN QUERY PLAN {getattr(_statements, statement)}", **values)
+    steps = [detail for *_, detail in plan if "INDEX runs" in detail or "SCAN" in detail]
+    assert steps
+    assert all("INDEX runs_open" in step for step in steps), steps

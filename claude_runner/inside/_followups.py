@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,7 +25,8 @@ def make(
     Raises:
         ConflictError: The attempt is not going on any more, its job is disabled, or a cap is reached.
     """
-    if not runs.may_write(c, run):
+    going_on = runs.going_on(c, run)
+    if going_on is None:
         raise ConflictError(f"run {run.id} is not going on any more, so it can't be followed up")
     job = None if run.job_id is None else jobs.find(c, run.job_id)
     if job is not None and not job.enabled:
@@ -34,7 +36,9 @@ def make(
     caps, chain = followup_caps(c), runs.chain_of(c, run)
     if reached := _reached(run, caps, chain):
         raise ConflictError(f"no follow-up was made: {reached}, which only the owner can change")
-    run_id = runs.insert(c, run.follow_up(prompt, not_before), now)
+    # The model is the one that was asked for; the profile the one it got, where none was.
+    followed = replace(run, profile=going_on.profile)
+    run_id = runs.insert(c, followed.follow_up(prompt, not_before), now)
     return {"id": run_id, **_times(not_before, job), "caps": _left(run, caps, chain)}
 
 

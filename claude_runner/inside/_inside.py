@@ -97,7 +97,7 @@ class Inside:
         kept = self._clean(note) if note.strip() else None
 
         def write(c: sqlite3.Connection) -> None:
-            _hold(runs.may_write(c, run), run)
+            _hold(runs.going_on(c, run) is not None, run)
             jobs.remember(c, job_id, kept)
 
         await self._db.write(write)

@@ -5,7 +5,7 @@ a guarded update, and every write of a running attempt is fenced by its number: 
 can't write any more, however late it wakes.
 """
 
-from claude_runner.runs._chains import Chain, chain_of, latest_of, may_write, report
+from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._records import Ending, NewRun, Report, ReportStatus, Run, State, Tokens, Trigger
@@ -32,10 +32,10 @@ __all__ = [
     "append",
     "chain_of",
     "end",
+    "going_on",
     "in_the_way",
     "insert",
     "latest_of",
-    "may_write",
     "report",
     "running",
     "text_so_far",

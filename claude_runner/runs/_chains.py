@@ -43,9 +43,10 @@ def latest_of(c: sqlite3.Connection, run: Run, limit: int) -> list[Run]:
     return [run_from(row) for row in c.execute(statement, values)]
 
 
-def may_write(c: sqlite3.Connection, run: Run) -> bool:
-    """Tell whether the attempt is going on, so that it may still write."""
-    return c.execute(f"SELECT 1 FROM runs {_FENCE}", _fenced(run)).fetchone() is not None  # noqa: S608 - above
+def going_on(c: sqlite3.Connection, run: Run) -> Run | None:
+    """Read the attempt as it stands; `None` where it is not going on any more, so that it may not write."""
+    row = c.execute(f"SELECT * FROM runs {_FENCE}", _fenced(run)).fetchone()  # noqa: S608 - written above
+    return None if row is None else run_from(row)
 
 
 def report(c: sqlite3.Connection, run: Run, said: Report) -> bool:

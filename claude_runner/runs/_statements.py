@@ -16,18 +16,30 @@ _INSERT = """
         :parent_run_id, :root_run_id, :depth, :not_before, :reason)
     ON CONFLICT (id) DO NOTHING RETURNING *
 """
-_CLAIM = """
+# The terms that SQLite's partial indices stand for must be written out, or it looks at every run there ever was.
+_OPEN = "state IN ('pending', 'running')"
+_CLAIM = f"""
     UPDATE runs SET state = 'running', attempt = attempt + 1, worker = :worker, session_id = :session_id,
         started_at = :now, not_before = NULL, reason = NULL
     WHERE state = 'pending' AND id = (
-        SELECT id FROM runs AS waiting WHERE state = 'pending' AND (not_before IS NULL OR not_before <= :now)
+        SELECT id FROM runs AS waiting
+        WHERE {_OPEN} AND state = 'pending' AND (not_before IS NULL OR not_before <= :now)
             AND (parent_run_id IS NULL OR NOT EXISTS (
-                SELECT 1 FROM runs AS other WHERE other.state = 'running'
+                SELECT 1 FROM runs AS other WHERE other.{_OPEN} AND other.state = 'running'
                     AND (other.id = waiting.parent_run_id OR other.job_id = waiting.job_id)
             ))
         ORDER BY created_at, id LIMIT 1
     ) RETURNING *
-"""
+"""  # noqa: S608 - written above
+_RUNNING = f"SELECT * FROM runs WHERE {_OPEN} AND state = 'running' ORDER BY started_at, id"  # noqa: S608
+_UNFINISHED = f"""
+    SELECT id FROM runs WHERE job_id = :job_id AND {_OPEN} ORDER BY state DESC, created_at, id
+"""  # noqa: S608 - written above
+_IN_THE_WAY = f"""
+    SELECT id FROM runs WHERE job_id = :job_id AND {_OPEN}
+        AND (state = 'running' OR not_before IS NULL OR not_before <= :now)
+    ORDER BY state DESC, created_at, id LIMIT 1
+"""  # noqa: S608 - written above
 _FENCE = "WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id"
 _METER = f"""
     UPDATE runs SET input_tokens = :input, output_tokens = :output, cache_read_tokens = :cache_read,
@@ -136,31 +148,20 @@ def end(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
 def running(c: sqlite3.Connection) -> dict[str, list[Run]]:
     """Read the runs that are going on, by the worker that executes them."""
     found: dict[str, list[Run]] = {}
-    for row in c.execute("SELECT * FROM runs WHERE state = 'running' ORDER BY started_at, id"):
+    for row in c.execute(_RUNNING):
         with suppress(ValueError, TypeError):  # edited by hand so that it can't be read: it holds up no other
             found.setdefault(row["worker"], []).append(run_from(row))
     return found
 
 
 def unfinished(c: sqlite3.Connection, job_id: str) -> tuple[str, ...]:
-    """Read the ids of the job's runs that wait or are going on, oldest first."""
-    rows = c.execute(
-        "SELECT id FROM runs WHERE job_id = :job_id AND state IN ('pending', 'running') ORDER BY created_at, id",
-        {"job_id": job_id},
-    )
-    return tuple(row["id"] for row in rows)
+    """Read the ids of the job's runs that are going on, and of those that wait, each oldest first."""
+    return tuple(row["id"] for row in c.execute(_UNFINISHED, {"job_id": job_id}))
 
 
 def in_the_way(c: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
-    """Read the id of the oldest run of the job that is going on, or could be; one that waits for its time could not."""
-    row = c.execute(
-        """
-        SELECT id FROM runs WHERE job_id = :job_id AND state IN ('pending', 'running')
-            AND (state = 'running' OR not_before IS NULL OR not_before <= :now)
-        ORDER BY created_at, id LIMIT 1
-        """,
-        {"job_id": job_id, "now": to_text(now)},
-    ).fetchone()
+    """Read the id of a run of the job that is going on, or could be; one that waits for its time could not."""
+    row = c.execute(_IN_THE_WAY, {"job_id": job_id, "now": to_text(now)}).fetchone()
     return None if row is None else str(row["id"])
 
 
