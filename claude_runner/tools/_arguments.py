@@ -55,9 +55,12 @@ def _sentence(call: CallToolRequestParams, error: PydanticValidationError, schem
     if name not in properties:
         known = f"it takes {', '.join(properties)}" if properties else "it takes none"
         return f"{call.name} has no parameter {name[:SHOWN]!r}; {known}"
+    fitting = _joined(_fitting(properties[name], schema), "or")
+    if properties[name].get("writeOnly"):  # a secret
+        return f"{name} must be {fitting}"
     value = json.dumps((call.arguments or {}).get(name))
     shown = value if len(value) <= SHOWN else value[:SHOWN] + "…"
-    return f"{name} is {shown}; it must be {_joined(_fitting(properties[name], schema), 'or')}"
+    return f"{name} is {shown}; it must be {fitting}"
 
 
 def _fitting(part: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
