@@ -348,6 +348,43 @@ async def test_a_rotation_that_was_cut_off_loses_nothing_and_the_next_one_finish
     assert not (house.file.parent / "credentials.key.part").exists()
 
 
+ROTATE_FOR_EVER = """
+import asyncio, sys
+from pathlib import Path
+from claude_runner.config import Settings
+from claude_runner.credentials import Credentials
+from claude_runner.db import open_database
+from claude_runner.hub import Hub
+
+async def main(home):
+    async with open_database(home / "jobs.db") as database:
+        credentials = Credentials(database, Hub(), Settings(home=home))
+        while True:
+            print(await credentials.rotate(), flush=True)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_a_rotation_that_is_killed_loses_nothing(house: House) -> None:
+    for number in range(20):
+        await house.set(key=f"KEY_{number}")
+    before = await house.credentials.everything()
+    for kill_after in range(1, 6):
+        program = (sys.executable, "-c", ROTATE_FOR_EVER, str(house.settings.home))
+        process = await asyncio.create_subprocess_exec(*program, cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(kill_after):
+                assert await process.stdout.readline() == b"20\n"
+        await asyncio.sleep(kill_after / 1000)  # into the next one, each time a little further
+        process.kill()
+        await process.wait()
+        assert await house.credentials.everything() == before
+    assert await house.credentials.rotate() == 20
+    assert len(house.keys()) == 1
+
+
 async def test_another_process_goes_on_through_a_rotation(house: House) -> None:
     await house.set()
     async with open_house(house.settings.home) as other:
