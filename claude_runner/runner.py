@@ -4,11 +4,12 @@ import asyncio
 import logging
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from claude_runner import inside, jobs, runs
@@ -16,13 +17,16 @@ from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
 from claude_runner.errors import InvalidError, RunnerError, UnavailableError, unusable
-from claude_runner.grants import resolve
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import Job
+from claude_runner.pool import Door
+from claude_runner.reach import Reach
 from claude_runner.recorder import Recorder, Waiting
-from claude_runner.runs import Ending, Event, Run, Runs, State, Tokens
+from claude_runner.redaction import Redactor
+from claude_runner.runs import Ending, Granted, Run, Runs, State
 from claude_runner.schedule import local_timezone
-from claude_runner.settings import allowed_tools
+
+T = TypeVar("T")
 
 GIVEN_UP: Final = StopCause(State.ERROR, "given_up", "this attempt was given up by the server")
 
@@ -64,8 +68,10 @@ class Runner:
     """Executes claimed runs.
 
     Attributes:
-        sandbox_problem: Tells why shell commands can't be confined here, or `None`.
+        reach: Tells what a run may reach.
+        door: Lets it in there.
         rehearsal: Tells where the embedded stand-in model listens.
+        redactor: Replaces secrets in whatever is written about a run.
     """
 
     database: Database
@@ -74,15 +80,18 @@ class Runner:
     agent: Agent
     clock: Clock
     settings: Settings
-    sandbox_problem: Callable[[], str | None]
+    reach: Reach
+    door: Door
     rehearsal: Callable[[], Awaitable[Endpoint]]
+    redactor: Redactor = field(default_factory=Redactor)
 
     async def execute(self, run: Run, stop: Stop, start_is_over: Callable[[], None]) -> None:
         """Execute the attempt and end its row, whatever happens."""
-        recorder = Recorder(run, self.runs, self.clock, start_is_over, lambda: stop.request(GIVEN_UP))
+        recorder = Recorder(
+            run, self.runs, self.clock, start_is_over, lambda: stop.request(GIVEN_UP), self.redactor
+        )
         try:
-            order = await self._order(run)
-            ending = order if isinstance(order, Ending) else await self._carry_out(run, order, recorder, stop)
+            ending = await self._carry_out(run, recorder, stop)
         except RunnerError as error:
             ending = _failed(error)
         except Exception:
@@ -93,23 +102,52 @@ class Runner:
                 reason="internal_error",
                 error=f"the server made a mistake; its log tells more under {error_id}",
             )
-        await self._end(run, ending, *recorder.rest())
+        await self._end(run, recorder.redacted(ending), recorder)
 
-    async def _order(self, run: Run) -> Order | Ending:
-        """Return what the agent is to do, or how the run ends where that is already clear."""
+    async def _carry_out(self, run: Run, recorder: Recorder, stop: Stop) -> Ending:
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(recorder.serve())
+            tasks.create_task(self._watch(run, recorder, ended, stop))
+            try:
+                return await self._work(run, recorder, stop)
+            except RunnerError as error:
+                return _failed(error)
+            except OSError as error:  # the files the agent needs for itself
+                return _failed(unusable(error, self.settings.state))
+            finally:
+                ended.set()
+                recorder.close()
+
+    async def _work(self, run: Run, recorder: Recorder, stop: Stop) -> Ending:
+        async with AsyncExitStack() as stack:
+            order = await _unless_stopped(stop, self._order(run, recorder, stack))
+            if isinstance(order, Order):
+                return await self.agent.execute(order, recorder, stop)
+            if order is not None:
+                return order
+        cause = stop.cause or GIVEN_UP
+        return Ending(cause.state, reason=cause.reason, error=cause.error)
+
+    async def _order(self, run: Run, recorder: Recorder, stack: AsyncExitStack) -> Order | Ending:
+        """Return what the agent is to do, or how the run ends where that is already clear.
+
+        Args:
+            run: The attempt.
+            recorder: Is told what was granted.
+            stack: Keeps open what the run reaches its servers by.
+        """
         if refused := await self.database.read(lambda c: inside.refused(c, run)):
             return refused
         job = (
             None if run.job_id is None else await self.database.read(lambda c: jobs.find(c, run.job_id or ""))
         )
-        allowed = await self.database.read(allowed_tools)
-        problem = await asyncio.to_thread(self.sandbox_problem)
         try:
-            grant = resolve(run.tools, allowed, problem)
+            grant = await self.reach.grant(run.tools, run.profile, run.commands)
         except InvalidError as error:
-            return Ending(State.ERROR, reason="tool_refused", error=str(error))
-        if grant.warnings:
-            await self.runs.warn(run, grant.warnings)
+            reason = "profile_refused" if error.field == "profile" else "tool_refused"
+            return Ending(State.ERROR, reason=reason, error=str(error))
+        recorder.granted = Granted(grant.profile, grant.warnings)
         folder = self.settings.playground / (run.job_id or f"run-{run.id}")
         try:
             await asyncio.to_thread(_make_private, folder, self.settings.playground)
@@ -117,6 +155,7 @@ class Runner:
             return Ending(
                 State.ERROR, reason="folder_unavailable", error=f"can't make {folder}: {error.strerror}"
             )
+        wanted = await self.reach.wanted(grant)
         return Order(
             run_id=run.id,
             session_id=run.session_id or "",
@@ -124,22 +163,14 @@ class Runner:
             instructions=_instructions(job, folder, self.clock.now()),
             built_ins=grant.built_ins,
             folder=folder,
+            profile=grant.profile,
+            commands=run.commands,
+            mcp_config=await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None,
+            mcp_tools=tuple(name for each in wanted for name in each.full_names()),
+            mcp_servers=tuple(each.name for each in wanted),
             model=run.model,
             endpoint=await self.rehearsal() if run.rehearsal else None,
         )
-
-    async def _carry_out(self, run: Run, order: Order, recorder: Recorder, stop: Stop) -> Ending:
-        ended = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(recorder.serve())
-            tasks.create_task(self._watch(run, recorder, ended, stop))
-            try:
-                return await self.agent.execute(order, recorder, stop)
-            except OSError as error:  # the files it needs for itself
-                return _failed(unusable(error, self.settings.state))
-            finally:
-                ended.set()
-                recorder.close()
 
     async def _watch(self, run: Run, recorder: Recorder, ended: asyncio.Event, stop: Stop) -> None:
         """Stop a run that takes too long as a whole, does not start, or has gone silent."""
@@ -158,14 +189,18 @@ class Runner:
                 return
             await self.clock.pause(ended, left)
 
-    async def _end(self, run: Run, ending: Ending, events: list[Event], tokens: Tokens | None) -> None:
+    async def _end(self, run: Run, ending: Ending, recorder: Recorder) -> None:
         """End the attempt's row with all that was heard, and try again for as long as the database can't be written.
 
         An end that was given up would leave its job with a run that goes on for ever. Who executes it may cancel.
         """
         now = self.clock.now()
+        (events, tokens), calls = recorder.rest(), recorder.closed_calls()
 
         def write(c: sqlite3.Connection) -> bool:
+            if recorder.granted is not None:
+                runs.grant(c, run, recorder.granted)
+            runs.close_calls(c, run, calls)
             runs.append(c, run.id, run.attempt, events)
             return end_attempt(c, run, replace(ending, tokens=ending.tokens or tokens), now)
 
@@ -192,6 +227,20 @@ def end_attempt(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) 
     if run.job_id is not None:
         jobs.record_execution(c, run.job_id, now, ending.error)
     return True
+
+
+async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what comes of the work, or `None` once the run is to stop: the work is given up then."""
+    working = asyncio.create_task(work)
+    requested = asyncio.create_task(stop.requested.wait())
+    try:
+        await asyncio.wait({working, requested}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        requested.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+    return None if working.cancelled() else working.result()
 
 
 def _make_private(folder: Path, playground: Path) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from claude_runner.db import Database
+from claude_runner.permissions import Profile, Rights
 
 
 class FollowUpCaps(NamedTuple):
@@ -31,7 +32,9 @@ DEFAULTS: Final = MappingProxyType(
         "mcp_env_vars": {},
         "webhook_base_url": "http://localhost:8080",
         "sandbox_mode": True,
+        "permission_profile": None,
         "followups": FollowUpCaps()._asdict(),
+        "install_dependencies": False,
     }
 )
 
@@ -57,6 +60,16 @@ class StoredSettings:
         """Return the built-in tools that jobs may use, in the owner's order."""
         return await self._db.read(allowed_tools)
 
+    async def install_dependencies(self) -> bool:
+        """Return whether packages that tool servers declare may be installed."""
+        select = "SELECT value FROM settings WHERE key = 'install_dependencies'"
+        row = await self._db.read(lambda c: c.execute(select).fetchone())
+        return row is not None and _read(row["value"]) is True
+
+    async def rights(self) -> Rights:
+        """Return what the owner has decided about permission profiles."""
+        return await self._db.read(rights)
+
 
 def allowed_tools(c: sqlite3.Connection) -> tuple[str, ...]:
     """Read the built-in tools that jobs may use; what is no list of texts counts as none."""
@@ -65,6 +78,18 @@ def allowed_tools(c: sqlite3.Connection) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(name for name in value if isinstance(name, str))
+
+
+def rights(c: sqlite3.Connection) -> Rights:
+    """Read what the owner has decided about permission profiles; whatever can't be read counts as the narrowest."""
+    rows = c.execute("SELECT key, value FROM settings WHERE key IN ('sandbox_mode', 'permission_profile')")
+    values = {row["key"]: _read(row["value"]) for row in rows}
+    sandbox_mode = values.get("sandbox_mode", True) is not False
+    named = values.get("permission_profile")
+    if named is None and not sandbox_mode:
+        return Rights(sandbox_mode, Profile.RULES)
+    known = {str(profile): profile for profile in Profile}
+    return Rights(sandbox_mode, known.get(str(named), Profile.CONTAINED))
 
 
 def followup_caps(c: sqlite3.Connection) -> FollowUpCaps:

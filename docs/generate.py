@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from claude_runner.agent._endings import CRASHED, RULES
+from claude_runner.agent._endings import CRASHED, RULES, SERVERS_MISSING
 from claude_runner.app import open_app
 from claude_runner.config import VARIABLES, Settings, Variable
 from claude_runner.tools import build_mcp
@@ -31,7 +31,7 @@ async def tools() -> str:
 def reasons() -> str:
     """Return a table of the ways in which the agent fails."""
     lines = ["| reason | error | may go through later |", "| --- | --- | --- |"]
-    for rule in (*RULES, CRASHED):
+    for rule in (*RULES, SERVERS_MISSING, CRASHED):
         sentence = rule.sentence.replace("{said}", "…")
         lines.append(f"| `{rule.reason}` | {sentence} | {'yes' if rule.retryable else 'no'} |")
     return "\n".join(lines)

@@ -129,7 +129,8 @@ async def test_an_end_without_a_result_is_an_error(owner: Settings, tmp_path: Pa
     answer = (
         "import json, sys\n"
         "asked = json.loads(sys.stdin.readline())\n"
-        "response = {'subtype': 'success', 'request_id': asked['request_id'], 'response': {}}\n"
+        "able = {'hook_on_failure_supported': True}\n"
+        "response = {'subtype': 'success', 'request_id': asked['request_id'], 'response': able}\n"
         "print(json.dumps({'type': 'control_response', 'response': response}), flush=True)\n"
         "sys.stdin.readline()\n"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from claude_runner.hub import Topic
 from claude_runner.recorder import Recorder
-from claude_runner.runs import Event, EventKind, Run, Runs, Tokens
+from claude_runner.runs import ClosedCall, Event, EventKind, Granted, Run, Runs, Tokens
 from tests.parts import Parts, locked, logged, open_parts, said
 from tests.support import MORNING, PATIENCE
 
@@ -85,11 +85,11 @@ async def test_thinking_and_text_stay_apart(parts: Parts) -> None:
 async def test_an_event_in_between_keeps_its_place(parts: Parts) -> None:
     recorder = recorder_of(parts, await parts.claimed())
     say(recorder, "a", "b")
-    recorder.happened(EventKind.TOOL_USE, {"id": "t1", "name": "Read"})
+    recorder.happened(EventKind.TOOL_USE, {"id": "t1", "name": "Read", "input": {}})
     say(recorder, "c")
     assert recorder.rest()[0] == [
         said("ab"),
-        Event(EventKind.TOOL_USE, {"id": "t1", "name": "Read"}, MORNING),
+        Event(EventKind.TOOL_USE, {"id": "t1", "name": "Read", "input": {}}, MORNING),
         said("c"),
     ]
 
@@ -185,12 +185,18 @@ class MeanwhileRuns(Runs):
     meanwhile: Callable[[], None] | None = None
 
     async def record(  # type: ignore[explicit-override]  # typing.override is of 3.12
-        self, run: Run, events: Sequence[Event], tokens: Tokens | None = None, model: str | None = None
+        self,
+        run: Run,
+        events: Sequence[Event],
+        tokens: Tokens | None = None,
+        model: str | None = None,
+        calls: Sequence[ClosedCall] = (),
+        granted: Granted | None = None,
     ) -> bool:
         if self.meanwhile is not None:
             self.meanwhile()
             self.meanwhile = None
-        return await super().record(run, events, tokens, model)
+        return await super().record(run, events, tokens, model, calls, granted)
 
 
 async def test_what_is_said_while_the_database_refuses_comes_after_what_it_refused(parts: Parts) -> None:

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from claude_runner import runs
 from claude_runner.errors import InvalidError, NotFoundError
 from claude_runner.hub import Change, Topic
-from claude_runner.runs import Ending, Event, EventKind, Run, RunFilter, State, Tokens, Trigger, _statements
+from claude_runner.permissions import Profile
+from claude_runner.runs import (
+    Ending,
+    Event,
+    EventKind,
+    Granted,
+    Run,
+    RunFilter,
+    State,
+    Tokens,
+    Trigger,
+    _statements,
+)
 from tests.parts import Parts, open_parts, said
 from tests.support import MORNING
 
@@ -134,11 +146,12 @@ async def test_an_old_attempt_meters_nothing(parts: Parts) -> None:
     assert (await parts.runs.get(old.id)).tokens == Tokens()
 
 
-async def test_an_old_attempt_warns_of_nothing(parts: Parts) -> None:
+async def test_an_old_attempt_is_granted_nothing(parts: Parts) -> None:
     old = await parts.claimed()
     await given_back(parts, old)
-    await parts.runs.warn(old, ("late",))
-    assert (await parts.runs.get(old.id)).warnings == ()
+    await parts.runs.record(old, [], granted=Granted(Profile.FULL, ("late",)))
+    stored = await parts.runs.get(old.id)
+    assert (stored.profile, stored.warnings) == (None, ())
 
 
 async def test_an_old_attempt_ends_nothing(parts: Parts) -> None:
@@ -156,10 +169,11 @@ async def test_an_ended_run_takes_no_event_any_more(parts: Parts) -> None:
 
 async def test_the_present_attempt_writes(parts: Parts) -> None:
     run = await given_back(parts, await parts.claimed())
-    assert await parts.runs.record(run, [said("now")], Tokens(1, 1), "opus")
-    await parts.runs.warn(run, ("mind",))
+    granted = Granted(Profile.RULES, ("mind",))
+    assert await parts.runs.record(run, [said("now")], Tokens(1, 1), "opus", granted=granted)
     stored = await parts.runs.get(run.id)
-    assert (stored.tokens, stored.model, stored.warnings) == (Tokens(1, 1), "opus", ("mind",))
+    assert (stored.tokens, stored.model) == (Tokens(1, 1), "opus")
+    assert (stored.profile, stored.warnings) == (Profile.RULES, ("mind",))
 
 
 # Ending

@@ -17,8 +17,8 @@ from claude_agent_sdk import (
 )
 
 from claude_runner.agent._endings import account
-from claude_runner.agent._transcript import MAX_INPUT, MAX_RESULT, Meter, Transcript
-from claude_runner.runs import EventKind, Tokens
+from claude_runner.agent._transcript import Meter, Transcript
+from claude_runner.runs import EventKind, Tokens, Verdict
 
 
 class Heard:
@@ -37,6 +37,12 @@ class Heard:
 
     def happened(self, kind: EventKind, body: Mapping[str, Any]) -> None:
         self.events.append((kind, body))
+
+    async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
+        raise NotImplementedError  # hooks ask, never the transcript
+
+    def called(self, use_id: str, verdict: Verdict, result: str | None, duration_ms: float | None) -> None:
+        raise NotImplementedError
 
     def used(self, tokens: Tokens, model: str | None) -> None:
         self.counts.append((tokens, model))
@@ -108,21 +114,18 @@ def test_what_a_retry_or_a_fallback_was_about_is_noted() -> None:
     assert fallback == (EventKind.NOTICE, {"notice": "model_fallback", "fallback_model": "haiku"})
 
 
-def test_long_arguments_and_results_are_cut() -> None:
+def test_the_parts_of_a_result_that_are_no_text_are_told_by_their_type() -> None:
     heard = Heard()
     transcript = Transcript(heard)
-    arguments = {"content": "x" * (MAX_INPUT + 1), "limit": 7}
-    transcript.hear(
-        AssistantMessage(content=[ToolUseBlock(id="t", name="Write", input=arguments)], model="m")
-    )
-    parts: list[dict[str, Any]] = [{"type": "text", "text": "y" * MAX_RESULT}, {"type": "image"}]
+    transcript.hear(AssistantMessage(content=[ToolUseBlock(id="t", name="Shot", input={"of": 7})], model="m"))
+    parts: list[dict[str, Any]] = [{"type": "text", "text": "y"}, {"type": "image"}]
     transcript.hear(
         UserMessage(content=[ToolResultBlock(tool_use_id="t", content=parts), TextBlock(text="z")])
     )
     transcript.hear(UserMessage(content="a prompt"))
     (_, use), (_, result) = heard.events
-    assert (len(use["input"]["content"]), use["input"]["limit"]) == (MAX_INPUT, 7)
-    assert (len(result["content"]), result["length"]) == (MAX_RESULT, MAX_RESULT + len("\n[image]"))
+    assert use == {"id": "t", "name": "Shot", "input": {"of": 7}}
+    assert result["content"] == "y\n[image]"
 
 
 def test_a_kind_of_message_that_is_not_known_is_a_sign_of_life() -> None:

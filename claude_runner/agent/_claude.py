@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from claude_runner.agent._endings import ending_of_failure, ending_of_result, ending_without
 from claude_runner.agent._environment import RUN_MARK
-from claude_runner.agent._endings import ending_of_failure, ending_of_result
-from claude_runner.agent._options import StderrTail, options_of, pid_file, write_launcher
+from claude_runner.agent._options import StderrTail, options_of, pid_file, shell_file, write_launcher
 from claude_runner.agent._protocol import Listener, Order, Stop
+from claude_runner.agent._servers import missing_servers
 from claude_runner.config import Settings
 from claude_runner.processes import end_leftovers
 from claude_runner.runs import Ending, State
@@ -59,12 +60,12 @@ class ClaudeAgent:
             self._launcher = write_launcher(self._settings.state, self._cli)
         async with self._workspace(order) as workspace:
             stderr = StderrTail()
-            options = options_of(order, self._settings, self._launcher, workspace, stderr.note)
+            options = options_of(order, self._settings, self._launcher, workspace, listener, stderr.note)
             return await _Conversation(order, options, stderr, listener, pid_file(workspace)).hold(stop)
 
     async def end_leftovers(self, run_ids: Collection[str]) -> int:
         """End the processes that runs of a server that died have left; see `Agent`."""
-        return await asyncio.to_thread(_sweep, run_ids)
+        return await asyncio.to_thread(_sweep, run_ids, self._settings.state)
 
     @asynccontextmanager
     async def _workspace(self, order: Order) -> AsyncIterator[Path]:
@@ -76,6 +77,7 @@ class ClaudeAgent:
         try:
             yield workspace
         finally:
+            shell_file(self._settings.state, order.run_id).unlink(missing_ok=True)
             # On a thread: how much a run has left there is the run's doing, and must not hold the others up.
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, workspace, ignore_errors=True))
 
@@ -84,10 +86,11 @@ def _prefix(run_id: str) -> str:
     return f"claude-runner-{run_id}-"
 
 
-def _sweep(run_ids: Collection[str]) -> int:
+def _sweep(run_ids: Collection[str], state: Path) -> int:
     """End the processes of the runs, remove their temporary files, and return how many processes there were."""
     ended = end_leftovers(RUN_MARK, run_ids)
     for run_id in run_ids:
+        shell_file(state, run_id).unlink(missing_ok=True)
         for folder in Path(tempfile.gettempdir()).glob(f"{_prefix(run_id)}*"):
             shutil.rmtree(folder, ignore_errors=True)
     return ended
@@ -116,6 +119,7 @@ class _Conversation:
         self._asked = False
         self._answered = asyncio.Event()
         self._error: Exception | None = None
+        self._missing: str | None = None
 
     async def hold(self, stop: Stop) -> Ending:
         """Talk until the order is executed or the stop requested, and see the processes end."""
@@ -132,6 +136,9 @@ class _Conversation:
     async def _converse(self) -> None:
         try:
             await self._client.connect()
+            self._missing = await missing_servers(self._client, self._order.mcp_servers)
+            if self._missing is not None:
+                return
             await self._client.query(self._order.prompt)
             self._asked = True
             async for message in self._client.receive_messages():
@@ -147,7 +154,7 @@ class _Conversation:
     async def _end(self, session: asyncio.Task[None]) -> None:
         """See the session end: ask it to, so that it tells what it cost, then have its guard end it."""
         if session.done():
-            clean = self._transcript.result is not None
+            clean = self._transcript.result is not None or self._missing is not None
         else:
             clean = False
             if self._asked:
@@ -174,6 +181,8 @@ class _Conversation:
             ending = ending_of_result(
                 result, self._transcript.api_error, free=self._order.endpoint is not None
             )
+        elif self._missing is not None:
+            ending = ending_without(self._missing)
         else:
             said = str(self._error or "its output ended without a result")
             ending = ending_of_failure(said, self._stderr.text(), started=self._transcript.started)

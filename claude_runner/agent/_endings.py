@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from claude_runner.agent._texts import readable
 from claude_runner.runs import Ending, State, Tokens
 
 if TYPE_CHECKING:
@@ -160,6 +161,11 @@ RULES: Final = (
         phrases=("already in use",),
     ),
 )
+SERVERS_MISSING: Final = Rule(
+    "mcp_server_failed",
+    "before Claude was asked anything, MCP servers that the run needs were missing: {said}",
+    retryable=True,
+)
 CRASHED: Final = Rule("agent_crashed", "Claude Code ended unexpectedly: {said}", retryable=False)
 
 
@@ -199,9 +205,19 @@ def ending_of_failure(said: str, stderr: str, *, started: bool) -> Ending:
     return _failed(Failure(readable(said) if started else whole), {}, whole)
 
 
-def readable(text: str) -> str:
-    """Return a text with every lone surrogate replaced, which the CLI passes on and UTF-8 does not have."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def ending_without(servers: str) -> Ending:
+    """Return the end of a run that was not begun for want of MCP servers.
+
+    Args:
+        servers: Which are missing, and why.
+    """
+    return Ending(
+        State.ERROR,
+        error=SERVERS_MISSING.sentence.format(said=readable(servers)),
+        reason=SERVERS_MISSING.reason,
+        tokens=Tokens(),
+        cost_usd=0.0,
+    )
 
 
 def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | None]:
@@ -230,7 +246,7 @@ def _failed(failure: Failure, common: Mapping[str, Any], said: str | None = None
     rule = rule_of(failure)
     return Ending(
         State.ERROR,
-        error=rule.sentence.format(said=(said or failure.said)[:1000]),
+        error=rule.sentence.format(said=said or failure.said),
         reason=rule.reason,
         **common,
     )

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from claude_runner.agent._environment import environment_of, kept, secrets_of
-from claude_runner.agent._protocol import Order
+from claude_runner.agent._hooks import hooks_for
+from claude_runner.agent._protocol import Listener, Order
 from claude_runner.agent._sandbox import sandbox_settings
+from claude_runner.agent._shell import write_shell
 from claude_runner.config import Settings
-from claude_runner.processes import guard_variables, guarded
+from claude_runner.permissions import Profile
+from claude_runner.processes import Confinement, guard_variables, guarded
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, SandboxSettings
@@ -45,20 +48,28 @@ _NO_FETCHING: Final = tuple(
 
 
 def options_of(
-    order: Order, settings: Settings, launcher: Path, workspace: Path, note: Callable[[str], None]
+    order: Order,
+    settings: Settings,
+    launcher: Path,
+    workspace: Path,
+    listener: Listener,
+    note: Callable[[str], None],
 ) -> "ClaudeAgentOptions":
-    """Return the options of a run.
+    """Return the options of a run, for which a program is written to start its shell commands with.
 
     Args:
         order: What is to be done.
         settings: The server's.
         launcher: What to start: the CLI under its guard.
         workspace: A folder of the run's own, for temporary files.
+        listener: Hears of each call of a tool.
         note: Takes each line of the CLI's standard error.
     """
     from claude_agent_sdk import ClaudeAgentOptions  # noqa: PLC0415 - half a second that only a run needs
 
     variables = environment_of(settings.environment, order.endpoint, settings.state, workspace, order.run_id)
+    variables |= _of_profile(order, settings, variables, workspace)
+    free = order.profile is Profile.FULL
     return ClaudeAgentOptions(
         model=order.endpoint.model if order.endpoint else order.model,
         system_prompt=order.instructions,
@@ -68,10 +79,13 @@ def options_of(
         setting_sources=[],
         strict_mcp_config=True,
         tools=list(order.built_ins),
-        allowed_tools=list(dict.fromkeys(_RULES.get(name, name) for name in order.built_ins)),
-        disallowed_tools=list(_NO_FETCHING) if "WebFetch" in order.built_ins else [],
-        permission_mode="dontAsk",
+        allowed_tools=[] if free else _rules(order),
+        disallowed_tools=list(_NO_FETCHING) if "WebFetch" in order.built_ins and not free else [],
+        permission_mode="bypassPermissions" if free else "dontAsk",
         sandbox=_sandbox(order, settings, workspace, variables),
+        hooks=hooks_for(listener),
+        # By path: on the command line everybody on the machine could read the tokens in it.
+        mcp_servers={} if order.mcp_config is None else order.mcp_config,
         session_id=order.session_id,
         max_turns=MAX_TURNS,
         include_partial_messages=True,
@@ -100,10 +114,57 @@ def write_launcher(state: Path, cli: Path) -> Path:
     return launcher
 
 
+def shell_file(state: Path, run_id: str) -> Path:
+    """Return where the program is that starts a run's shell commands: not with its files, which they can change."""
+    return state / f"shell-{run_id}"
+
+
+def _rules(order: Order) -> list[str]:
+    """Return what Claude Code need not ask about."""
+    rules: list[str] = []
+    for name in order.built_ins:
+        if name == "Bash" and order.profile is Profile.RULES:
+            rules += [f"Bash({command}:*)" for command in order.commands]
+        else:
+            rules.append(_RULES.get(name, name))
+    return list(dict.fromkeys((*rules, *order.mcp_tools)))
+
+
+def _of_profile(
+    order: Order, settings: Settings, variables: dict[str, str], workspace: Path
+) -> dict[str, str]:
+    """Return the variables that a run gets for its profile: what starts its shell commands outside of a sandbox."""
+    if order.profile is Profile.CONTAINED:
+        return {}
+    chosen = {}
+    if order.profile is Profile.FULL and "IS_SANDBOX" in settings.environment:
+        chosen["IS_SANDBOX"] = settings.environment["IS_SANDBOX"]  # else Claude Code refuses it to root
+    if "Bash" in order.built_ins:
+        confinement = (
+            None if order.profile is Profile.FULL else _confinement(order, settings, variables, workspace)
+        )
+        shell = shell_file(settings.state, order.run_id)
+        write_shell(shell, sorted(secrets_of(variables)), confinement)
+        chosen["CLAUDE_CODE_SHELL_PREFIX"] = str(shell)
+    return chosen
+
+
+def _confinement(order: Order, settings: Settings, variables: dict[str, str], workspace: Path) -> Confinement:
+    """Return what named commands may not see: the server's own files, other jobs' folders, and the owner's login."""
+    snapshots = settings.state / "claude" / "shell-snapshots"  # what the CLI starts a shell with
+    snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Confinement(
+        hidden=(settings.home, CHECKOUT, Path(variables["CLAUDE_SECURESTORAGE_CONFIG_DIR"])),
+        readable=(snapshots,),
+        writable=(order.folder, workspace),
+        rest_writable=True,
+    )
+
+
 def _sandbox(
     order: Order, settings: Settings, workspace: Path, variables: dict[str, str]
 ) -> "SandboxSettings | None":
-    if "Bash" not in order.built_ins:
+    if "Bash" not in order.built_ins or order.profile is not Profile.CONTAINED:
         return None
     home = Path(variables["HOME"])
     hidden = {settings.home, CHECKOUT, home, Path(variables["CLAUDE_SECURESTORAGE_CONFIG_DIR"])}
@@ -119,8 +180,8 @@ class StderrTail:
         self._lines: deque[str] = deque(maxlen=40)
 
     def note(self, line: str) -> None:
-        """Take a line."""
-        self._lines.append(line[:500])
+        """Take a line; one that is longer than any message is told by its length: cut, it might be half a secret."""
+        self._lines.append(line if len(line) <= 1000 else f"(a line of {len(line):,} characters)")
 
     def text(self) -> str:
         """Return the lines, joined."""

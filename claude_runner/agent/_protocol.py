@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from claude_runner.runs import Ending, EventKind, State, Tokens
+from claude_runner.permissions import Profile
+from claude_runner.runs import Ending, EventKind, State, Tokens, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Order:
         folder: The only folder it may write to; it exists.
         model: `None` for Claude Code's default.
         endpoint: Where the model is asked; `None` for the owner's own.
+        profile: What it may do without asking.
+        commands: Beginnings of the shell commands it may run, where the profile is `rules`.
+        mcp_config: A file that tells Claude Code of its MCP servers, for nobody else to read; `None` for none.
+        mcp_tools: Names or patterns of the MCP tools it may call, such as `mcp__email__*`.
+        mcp_servers: Those of its MCP servers that must be connected before the model is asked anything.
     """
 
     run_id: str
@@ -39,10 +45,18 @@ class Order:
     folder: Path
     model: str | None = None
     endpoint: Endpoint | None = None
+    profile: Profile = Profile.CONTAINED
+    commands: tuple[str, ...] = ()
+    mcp_config: Path | None = None
+    mcp_tools: tuple[str, ...] = ()
+    mcp_servers: tuple[str, ...] = ()
 
 
 class Listener(Protocol):
-    """Hears what happens, at once and without waiting: whoever lags behind the stream loses its end."""
+    """Hears what happens, at once and without waiting: whoever lags behind the stream loses its end.
+
+    Before a call of a tool it is asked, and that call alone waits for its answer.
+    """
 
     def started(self) -> None:
         """Hear that the agent is up: its start costs the machine nothing any more."""
@@ -54,6 +68,17 @@ class Listener(Protocol):
 
     def happened(self, kind: EventKind, body: Mapping[str, Any]) -> None:
         """Hear of an event; pieces of text and thinking carry the number of their block."""
+        ...
+
+    async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
+        """Hear of a call before it is made; returns why it must not be made, `None` where it may.
+
+        A call that is then denied, by this or by a rule, has a `tool_result` event and no `called`.
+        """
+        ...
+
+    def called(self, use_id: str, verdict: Verdict, result: str | None, duration_ms: float | None) -> None:
+        """Hear what became of a call that was made."""
         ...
 
     def used(self, tokens: Tokens, model: str | None) -> None:

@@ -1,6 +1,6 @@
 """Turns the agent SDK's messages into events and counts tokens while they come."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from claude_agent_sdk import (
@@ -16,12 +16,9 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from claude_runner.agent._endings import readable
 from claude_runner.agent._protocol import Listener
+from claude_runner.agent._texts import storable, text_of
 from claude_runner.runs import EventKind, Tokens
-
-MAX_RESULT: Final = 20_000  # characters of a tool's result that are kept
-MAX_INPUT: Final = 20_000  # characters of one argument of a tool's call that are kept
 
 _NOTICES: Final = ("model_fallback", "permission_denied", "informational")
 _DETAILS: Final = ("tool_name", "tool_use_id", "message", "content", "fallback_model", "original_model")
@@ -109,10 +106,8 @@ class Transcript:
                     self._block += 1
                     self._say(EventKind.TEXT if isinstance(block, TextBlock) else EventKind.THINKING, text)
                 case ToolUseBlock():
-                    self._tell(
-                        EventKind.TOOL_USE,
-                        {"id": block.id, "name": block.name, "input": _shortened(block.input)},
-                    )
+                    body = {"id": block.id, "name": block.name, "input": block.input}
+                    self._tell(EventKind.TOOL_USE, body)
                 case _:
                     continue
 
@@ -120,14 +115,7 @@ class Transcript:
         self._tell(kind, {"block": self._block, "text": text})
 
     def _tool_result(self, block: ToolResultBlock) -> None:
-        text = _text_of(block.content)
-        body: dict[str, Any] = {
-            "id": block.tool_use_id,
-            "is_error": bool(block.is_error),
-            "content": text[:MAX_RESULT],
-        }
-        if len(text) > MAX_RESULT:
-            body["length"] = len(text)
+        body = {"id": block.tool_use_id, "is_error": bool(block.is_error), "content": text_of(block.content)}
         self._tell(EventKind.TOOL_RESULT, body)
 
     def _system(self, message: SystemMessage) -> None:
@@ -204,26 +192,3 @@ class Meter:
             cache_read=sum(tokens.cache_read for tokens in every),
             cache_write=sum(tokens.cache_write for tokens in every),
         )
-
-
-def _text_of(content: str | Sequence[Mapping[str, Any]] | None) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "\n".join(str(part.get("text", f"[{part.get('type')}]")) for part in content)
-
-
-def _shortened(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value[:MAX_INPUT] if isinstance(value, str) else value for name, value in arguments.items()}
-
-
-def storable(value: Any) -> Any:
-    """Return what JSON can hold with every lone surrogate replaced: the CLI passes half an emoji on, UTF-8 has none."""
-    match value:
-        case str():
-            return readable(value)
-        case list() | tuple():
-            return [storable(item) for item in value]
-        case dict():
-            return {storable(name): storable(item) for name, item in value.items()}
-        case _:
-            return value

@@ -15,7 +15,7 @@ from claude_runner.jobs._records import Job, JobDraft, job_from
 
 _COLUMNS = (
     "name", "cron", "timezone", "prompt", "tools",
-    "timeout_minutes", "model", "enabled", "updated_at", "next_run_at",
+    "timeout_minutes", "model", "profile", "commands", "enabled", "updated_at", "next_run_at",
 )  # fmt: skip
 _INSERT = (
     f"INSERT INTO jobs (id, created_at, {', '.join(_COLUMNS)})"  # noqa: S608 - names written above
@@ -134,6 +134,8 @@ def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
         "tools": json.dumps(draft.tools),
         "timeout_minutes": draft.timeout_minutes,
         "model": draft.model,
+        "profile": draft.profile,
+        "commands": json.dumps(draft.commands),
         "enabled": int(draft.enabled),
         "updated_at": to_text(now),
         "next_run_at": None if next_run_at is None else to_text(next_run_at),

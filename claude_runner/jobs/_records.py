@@ -9,6 +9,7 @@ from typing import Final
 from claude_runner.db import from_text
 from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
+from claude_runner.permissions import Profile, read_commands
 from claude_runner.runs import NewRun, Trigger
 from claude_runner.schedule import Schedule, parse
 
@@ -28,6 +29,8 @@ class JobDraft:
         tools: Names in full form; empty means the owner's allowed tools.
         timeout_minutes: Minutes after which a run is ended, 1 to 1440.
         model: A model's name or alias, or `None` for Claude Code's own default.
+        profile: What its runs may do without asking; `None` for the owner's default.
+        commands: Beginnings of the shell commands that the profile `rules` grants.
     """
 
     name: str
@@ -38,6 +41,8 @@ class JobDraft:
     timeout_minutes: int = DEFAULT_TIMEOUT_MINUTES
     model: str | None = None
     enabled: bool = True
+    profile: Profile | None = None
+    commands: tuple[str, ...] = ()
 
     @property
     def schedule(self) -> Schedule:
@@ -100,6 +105,8 @@ class Job(JobDraft):
             job_id=self.id,
             scheduled_for=scheduled_for,
             rehearsal=rehearsal,
+            profile=self.profile,
+            commands=self.commands,
         )
 
 
@@ -143,6 +150,8 @@ def _read(row: sqlite3.Row) -> Job:
         timeout_minutes=row["timeout_minutes"],
         model=row["model"],
         enabled=bool(row["enabled"]),
+        profile=None if row["profile"] is None else Profile(row["profile"]),
+        commands=read_commands(row["commands"]),
         created_at=from_text(row["created_at"]),
         updated_at=from_text(row["updated_at"]),
         next_run_at=_instant(row["next_run_at"]),

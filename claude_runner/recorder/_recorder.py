@@ -7,16 +7,20 @@ disk. So events wait in memory for up to `FLUSH_SECONDS`; the deltas of a block 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from claude_runner.config import Clock
 from claude_runner.errors import UnavailableError
-from claude_runner.runs import Event, EventKind, Run, Runs, Tokens
+from claude_runner.recorder._calls import Calls
+from claude_runner.recorder._texts import Texts
+from claude_runner.redaction import Redactor
+from claude_runner.runs import ClosedCall, Ending, Event, EventKind, Granted, Run, Runs, Tokens, Verdict
 
 FLUSH_SECONDS: Final = 0.1
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
-_STREAMED: Final = (EventKind.TEXT, EventKind.THINKING)
+MAX_ERROR: Final = 2000  # characters of the sentence about a failure
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,11 @@ class Silence(NamedTuple):
 
 
 class Recorder:
-    """The listener of one attempt at a run; see `Listener`."""
+    """The listener of one attempt at a run; see `Listener`.
+
+    Attributes:
+        granted: What the run was granted, while that is not written.
+    """
 
     def __init__(
         self,
@@ -46,6 +54,7 @@ class Recorder:
         clock: Clock,
         start_is_over: Callable[[], None],
         given_up: Callable[[], None],
+        redactor: Redactor | None = None,
     ) -> None:
         """Make a recorder.
 
@@ -55,14 +64,17 @@ class Recorder:
             clock: The time.
             start_is_over: Called once the agent is up.
             given_up: Called when the attempt may not write any more, since it was ended by someone else.
+            redactor: Replaces secrets in whatever is written.
         """
         self._run = run
         self._runs = runs
         self._clock = clock
         self._start_is_over = start_is_over
         self._given_up = given_up
-        self._waiting: list[Event] = []
-        self._pieces: list[str] = []  # the text of the last waiting event, where it is streamed
+        self._redactor = redactor or Redactor()
+        self._texts = Texts(self._redactor)
+        self._calls = Calls(run, runs, clock, self._redactor)
+        self.granted: Granted | None = None
         self._used: Tokens | None = None
         self._model: str | None = None
         self._used_is_news = False
@@ -91,20 +103,34 @@ class Recorder:
         """Hear of an event."""
         if kind is EventKind.TOOL_USE:
             self._open_tools.add(body["id"])
+            self._calls.see(body["id"], body["name"], body["input"])
         elif kind is EventKind.TOOL_RESULT:
             self._open_tools.discard(body["id"])
-        if kind in _STREAMED and self._continues(kind, body):
-            self._pieces.append(body["text"])
-        else:
-            self._join()
-            self._waiting.append(Event(kind, body, self._clock.now()))
-            self._pieces = [body["text"]] if kind in _STREAMED else []
+            self._calls.answer(body["id"], body["content"], is_error=body["is_error"])
+        elif body.get("notice") == "permission_denied":
+            self._calls.deny(body.get("tool_use_id"))
+        self._texts.add(kind, body, self._clock.now())
         self._something.set()
 
     def used(self, tokens: Tokens, model: str | None) -> None:
         """Hear what was used up to now."""
         self._used, self._model, self._used_is_news = tokens, model, True
         self._something.set()
+
+    async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
+        """Hear of a call before it is made, and write it down."""
+        return await self._calls.ask(use_id, tool, arguments)
+
+    def called(self, use_id: str, verdict: Verdict, result: str | None, duration_ms: float | None) -> None:
+        """Hear what became of a call."""
+        self._calls.close(use_id, verdict, result, duration_ms)
+        self._something.set()
+
+    def redacted(self, ending: Ending) -> Ending:
+        """Return an ending as it may be written."""
+        error = None if ending.error is None else self._redactor.text(ending.error)[:MAX_ERROR]
+        output = None if ending.output is None else self._redactor.text(ending.output)
+        return replace(ending, output=output, error=error)
 
     async def serve(self) -> None:
         """Write what is heard, until closed."""
@@ -125,38 +151,31 @@ class Recorder:
 
     def rest(self) -> tuple[list[Event], Tokens | None]:
         """Return the events that were not written, and the last count; only once `serve` has returned."""
-        self._join()
-        return self._waiting, self._used
+        self._texts.end_block()
+        return self._texts.take(), self._used
+
+    def closed_calls(self) -> list[ClosedCall]:
+        """Return the calls whose outcome was not written; only once `serve` has returned."""
+        return self._calls.closed
 
     async def _flush(self) -> bool:
         """Write what waits; tells whether the database took it."""
-        self._join()
-        events, self._waiting = self._waiting, []
+        events = self._texts.take()
+        calls, self._calls.closed = self._calls.closed, []
         used = self._used if self._used_is_news else None
+        granted, self.granted = self.granted, None
         self._something.clear()
         self._used_is_news = False
         try:
-            may_write = await self._runs.record(self._run, events, used, self._model)
+            may_write = await self._runs.record(self._run, events, used, self._model, calls, granted)
         except UnavailableError as error:
             log.warning("run %s: its events wait in memory: %s", self._run.id, error)
-            self._waiting[:0] = events
+            self._texts.put_back(events)
+            self._calls.closed[:0] = calls
+            self.granted = granted
             self._used_is_news = True
             self._something.set()
             return False
         if not may_write:
             self._given_up()
         return True
-
-    def _continues(self, kind: EventKind, body: Mapping[str, Any]) -> bool:
-        """Tell whether the piece belongs to the block that waits last."""
-        if not self._waiting or not self._pieces:
-            return False
-        last = self._waiting[-1]
-        return last.kind is kind and last.body["block"] == body["block"]
-
-    def _join(self) -> None:
-        """Put the pieces of the last waiting event into it."""
-        if self._waiting and len(self._pieces) > 1:
-            last = self._waiting[-1]
-            self._waiting[-1] = last._replace(body={**last.body, "text": "".join(self._pieces)})
-        self._pieces = []

@@ -1,23 +1,39 @@
-"""Runs: one execution of a prompt, and what happened in it. Owns the tables runs and run_events.
+"""Runs: one execution of a prompt, and what happened in it. Owns the tables runs, run_events and tool_calls.
 
 A run goes `pending` → `running` → `finished`, `error` or `cancelled`; a pending one may end too. Every change is
 a guarded update, and every write of a running attempt is fenced by its number: an attempt that was given up
 can't write any more, however late it wakes.
 """
 
+from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, close_calls
 from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
-from claude_runner.runs._records import Ending, NewRun, Report, ReportStatus, Run, State, Tokens, Trigger
+from claude_runner.runs._records import (
+    Ending,
+    Granted,
+    NewRun,
+    Report,
+    ReportStatus,
+    Run,
+    State,
+    Tokens,
+    Trigger,
+)
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._statements import end, in_the_way, insert, running, unfinished
+from claude_runner.runs._shortening import shortened
+from claude_runner.runs._statements import end, grant, in_the_way, insert, running, unfinished
 
 __all__ = [
+    "CallPage",
     "Chain",
+    "ClosedCall",
     "Ending",
     "Event",
     "EventKind",
     "EventPage",
+    "Granted",
+    "NewCall",
     "NewRun",
     "Report",
     "ReportStatus",
@@ -28,16 +44,21 @@ __all__ = [
     "State",
     "StoredEvent",
     "Tokens",
+    "ToolCall",
     "Trigger",
+    "Verdict",
     "append",
     "chain_of",
+    "close_calls",
     "end",
     "going_on",
+    "grant",
     "in_the_way",
     "insert",
     "latest_of",
     "report",
     "running",
+    "shortened",
     "text_so_far",
     "unfinished",
 ]

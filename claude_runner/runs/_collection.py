@@ -7,9 +7,10 @@ from datetime import datetime
 from claude_runner.db import Database
 from claude_runner.errors import NotFoundError
 from claude_runner.hub import Hub, Topic
-from claude_runner.runs import _events, _search, _statements
+from claude_runner.runs import _calls, _events, _search, _statements
+from claude_runner.runs._calls import CallPage, ClosedCall, NewCall
 from claude_runner.runs._events import Event, EventPage
-from claude_runner.runs._records import NewRun, Run, Tokens, run_from
+from claude_runner.runs._records import Granted, NewRun, Run, Tokens, run_from
 from claude_runner.runs._search import RunFilter, RunPage
 
 
@@ -71,9 +72,15 @@ class Runs:
         return run
 
     async def record(
-        self, run: Run, events: Sequence[Event], tokens: Tokens | None = None, model: str | None = None
+        self,
+        run: Run,
+        events: Sequence[Event],
+        tokens: Tokens | None = None,
+        model: str | None = None,
+        calls: Sequence[ClosedCall] = (),
+        granted: Granted | None = None,
     ) -> bool:
-        """Write what happened in the attempt and, where it is given, what it has used up to now.
+        """Write what happened in the attempt, what became of its calls and, where given, what it used and was granted.
 
         It comes ten times a second, so the disk is not flushed for it: a power cut may take what was said in the
         seconds before; the death of the server takes nothing.
@@ -85,15 +92,41 @@ class Runs:
         def write(c: sqlite3.Connection) -> bool:
             if tokens is not None and not _statements.meter(c, run, tokens, model):
                 return False
-            return _events.append(c, run.id, run.attempt, events)
+            if granted is not None:
+                _statements.grant(c, run, granted)
+            return _calls.close_calls(c, run, calls) and _events.append(c, run.id, run.attempt, events)
 
         may_write = await self._db.write(write, durable=False)
         self._hub.publish(Topic.EVENTS, run.id)
+        if calls:
+            self._hub.publish(Topic.TOOL_CALLS, run.id)
         return may_write
 
-    async def warn(self, run: Run, warnings: tuple[str, ...]) -> None:
-        """Write what there is to say about the run's tools."""
-        await self._db.write(lambda c: _statements.warn(c, run, warnings))
+    async def open_call(self, run: Run, call: NewCall) -> str | None:
+        """Write a call of a tool that the attempt is about to make, so that not even a power cut hides it.
+
+        Returns:
+            The id of its row; `None` where the attempt was ended or given up, so that the call must not be made.
+        """
+        call_id = await self._db.write(lambda c: _calls.open_call(c, run, call))
+        if call_id is not None:
+            self._hub.publish(Topic.TOOL_CALLS, run.id)
+        return call_id
+
+    async def note_call(self, call: ClosedCall) -> None:
+        """Write a call of a tool that no run made; its texts are redacted by whoever calls."""
+        await self._db.write(lambda c: _calls.note(c, call), durable=False)
+        self._hub.publish(Topic.TOOL_CALLS, "")
+
+    async def calls(
+        self, run_id: str | None, server: str | None, limit: int, cursor: str | None = None
+    ) -> CallPage:
+        """Return a page of the calls of a run, of a server, of both or of all, newest first.
+
+        Raises:
+            InvalidError: The cursor is not one that a page gave.
+        """
+        return await self._db.read(lambda c: _calls.page(c, run_id, server, limit, cursor))
 
     async def cancel_pending(self, run_id: str, error: str, now: datetime) -> bool:
         """Cancel a run that has not started; tells whether it had not."""

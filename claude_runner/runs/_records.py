@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from claude_runner.db import from_text
+from claude_runner.permissions import Profile
 
 
 class State(StrEnum):
@@ -72,6 +73,8 @@ class NewRun:
     Attributes:
         tools: As a job keeps them; empty means the owner's allowed tools.
         model: The model asked for, or `None` for Claude Code's own default.
+        profile: What it may do without asking; `None` for the owner's default until it has started.
+        commands: Beginnings of the shell commands that the profile `rules` grants it.
         scheduled_for: The slot it runs for, where a schedule started it.
         rehearsal: Whether it runs against the embedded stand-in model; never changes.
         parent_run_id: The run that asked for it, while that is kept.
@@ -94,6 +97,8 @@ class NewRun:
     depth: int = 0
     not_before: datetime | None = None
     reason: str | None = None
+    profile: Profile | None = None
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,7 @@ class Run(NewRun):
         tokens: Live while it runs.
         total_tokens: The sum of the four counts.
         cost_usd: US dollars, or `None` where the price is unknown or not known yet.
+        denials: How many calls of tools were denied up to now.
     """
 
     id: str
@@ -125,6 +131,7 @@ class Run(NewRun):
     total_tokens: int
     cost_usd: float | None
     session_id: str | None
+    denials: int
 
     @property
     def chain(self) -> str:
@@ -147,6 +154,13 @@ class Run(NewRun):
                 "reason": "followup",
             }
         )
+
+
+class Granted(NamedTuple):
+    """What a run was granted when it started, and what there is to say about its tools."""
+
+    profile: Profile
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +215,9 @@ def run_from(row: sqlite3.Row) -> Run:
         cost_usd=row["cost_usd"],
         model=row["model"],
         session_id=row["session_id"],
+        profile=None if row["profile"] is None else Profile(row["profile"]),
+        commands=tuple(json.loads(row["commands"])),
+        denials=row["denials"],
     )
 
 

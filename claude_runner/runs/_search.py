@@ -1,15 +1,12 @@
-"""Which runs there are: filters, and a cursor that stays right while runs are added."""
+"""Which runs there are: filters and pages."""
 
-import base64
-import json
 import sqlite3
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from claude_runner.db import to_text
-from claude_runner.errors import InvalidError
+from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._records import Run, State, Trigger, run_from
 
 
@@ -47,7 +44,7 @@ _COUNT = f"SELECT count(*) FROM runs {_WHERE}"  # noqa: S608 - written above
 
 def page(c: sqlite3.Connection, wanted: RunFilter, limit: int, cursor: str | None) -> RunPage:
     """Read a page; raises `InvalidError` where the cursor is not one that a page gave."""
-    at, run_id = (None, None) if cursor is None else _place(cursor)
+    at, run_id = (None, None) if cursor is None else place_of(cursor, "list_runs")
     values: dict[str, Any] = {
         "job_id": wanted.job_id,
         "state": wanted.state,
@@ -58,17 +55,5 @@ def page(c: sqlite3.Connection, wanted: RunFilter, limit: int, cursor: str | Non
     (total,) = c.execute(_COUNT, values).fetchone()
     rows = c.execute(_PAGE, values | {"at": at, "id": run_id, "limit": limit + 1}).fetchall()
     runs = [run_from(row) for row in rows[:limit]]
-    return RunPage(runs, total, _cursor(rows[limit - 1]) if len(rows) > limit else None)
-
-
-def _cursor(row: sqlite3.Row) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row["created_at"], row["id"]]).encode()).decode()
-
-
-def _place(cursor: str) -> tuple[str, str]:
-    """Read the place a cursor stands for: the last run seen."""
-    with suppress(ValueError, TypeError, RecursionError):
-        at, run_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if isinstance(at, str) and isinstance(run_id, str):
-            return at, run_id
-    raise InvalidError("this cursor was not given by list_runs; start without one", field="cursor")
+    more = len(rows) > limit
+    return RunPage(runs, total, cursor_of(rows[limit - 1]["created_at"], runs[-1].id) if more else None)

@@ -7,13 +7,14 @@ from contextlib import suppress
 from datetime import datetime
 
 from claude_runner.db import from_text, to_text
-from claude_runner.runs._records import Ending, NewRun, Run, Tokens, run_from
+from claude_runner.runs import _calls
+from claude_runner.runs._records import Ending, Granted, NewRun, Run, Tokens, run_from
 
 _INSERT = """
     INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at,
-        parent_run_id, root_run_id, depth, not_before, reason)
+        parent_run_id, root_run_id, depth, not_before, reason, profile, commands)
     VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
-        :parent_run_id, :root_run_id, :depth, :not_before, :reason)
+        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands)
     ON CONFLICT (id) DO NOTHING RETURNING *
 """
 # The terms that SQLite's partial indices stand for must be written out, or it looks at every run there ever was.
@@ -46,7 +47,7 @@ _METER = f"""
         cache_write_tokens = :cache_write, model = coalesce(:model, model)
     {_FENCE}
 """  # noqa: S608 - written above
-_WARN = f"UPDATE runs SET warnings = :warnings {_FENCE}"  # noqa: S608 - written above
+_GRANT = f"UPDATE runs SET profile = :profile, warnings = :warnings {_FENCE}"  # noqa: S608 - written above
 _END = f"""
     UPDATE runs SET state = :state, output = :output, error = :error, reason = :reason, finished_at = :now,
         input_tokens = coalesce(:input, input_tokens), output_tokens = coalesce(:output_tokens, output_tokens),
@@ -80,6 +81,8 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
         "depth": run.depth,
         "not_before": None if run.not_before is None else to_text(run.not_before),
         "reason": run.reason,
+        "profile": run.profile,
+        "commands": json.dumps(run.commands),
         "now": to_text(now),
     }
     while True:  # until the id is one that no run has
@@ -119,13 +122,14 @@ def meter(c: sqlite3.Connection, run: Run, tokens: Tokens, model: str | None) ->
     return c.execute(_METER, values).fetchone() is not None
 
 
-def warn(c: sqlite3.Connection, run: Run, warnings: tuple[str, ...]) -> None:
-    """Write what there is to say about the run's tools."""
-    c.execute(_WARN, {"id": run.id, "attempt": run.attempt, "warnings": json.dumps(warnings)})
+def grant(c: sqlite3.Connection, run: Run, granted: Granted) -> None:
+    """Write what the attempt was granted."""
+    values = {"id": run.id, "attempt": run.attempt, "profile": granted.profile}
+    c.execute(_GRANT, values | {"warnings": json.dumps(granted.warnings)})
 
 
 def end(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
-    """End the attempt; tells whether it was ours to end."""
+    """End the attempt, and with it the calls of tools that are open; tells whether it was ours to end."""
     tokens = ending.tokens
     values = {
         "id": run.id,
@@ -142,7 +146,10 @@ def end(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
         "cost_usd": ending.cost_usd,
         "model_usage": None if ending.model_usage is None else json.dumps(ending.model_usage),
     }
-    return c.execute(_END, values).fetchone() is not None
+    if c.execute(_END, values).fetchone() is None:
+        return False
+    _calls.abandon(c, run.id)
+    return True
 
 
 def running(c: sqlite3.Connection) -> dict[str, list[Run]]:
