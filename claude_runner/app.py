@@ -6,23 +6,31 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
 from claude_runner.config import Clock, Settings, SystemClock
+from claude_runner.credentials import Credentials
 from claude_runner.db import Database, open_database
 from claude_runner.dispatcher import Dispatcher
-from claude_runner.errors import UnavailableError, unusable
-from claude_runner.grants import Grant, resolve
+from claude_runner.errors import RunnerError, UnavailableError, unusable
 from claude_runner.hub import Hub
+from claude_runner.inside import Inside
+from claude_runner.invocation import Invocations
 from claude_runner.jobs import Jobs
 from claude_runner.leader import Leadership, Workers
+from claude_runner.pool import Door, Environments, Patience, Pool
+from claude_runner.reach import Reach
 from claude_runner.recovery import Recovery
+from claude_runner.redaction import Redactor
 from claude_runner.rehearsal import MODEL, open_rehearsal
 from claude_runner.runner import Runner
 from claude_runner.runs import Run, Runs, Trigger
 from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
+from claude_runner.secrecy import Secrecy
+from claude_runner.servers import Servers
 from claude_runner.settings import StoredSettings
+from claude_runner.workshop import Workshop
 
 SILENCE: Final = LONGEST_SLEEP + timedelta(seconds=60)  # a scheduler that was quiet for longer is not well
 SETTLE_SECONDS: Final = 5.0
@@ -45,14 +53,13 @@ class App:
     dispatcher: Dispatcher
     scheduler: Scheduler
     leadership: Leadership
-
-    async def grant(self, tools: tuple[str, ...]) -> Grant:
-        """Return what a list of tools grants here and now.
-
-        Raises:
-            InvalidError: A tool named is one that may not or can't be granted.
-        """
-        return resolve(tools, await self.stored.allowed_tools(), await asyncio.to_thread(sandbox_problem))
+    servers: Servers
+    credentials: Credentials
+    secrecy: Secrecy
+    pool: Pool
+    reach: Reach
+    workshop: Workshop
+    invocations: Invocations
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -100,7 +107,11 @@ class App:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, *, agent: Agent | None = None, clock: Clock | None = None
+    settings: Settings,
+    *,
+    agent: Agent | None = None,
+    clock: Clock | None = None,
+    patience: Patience | None = None,
 ) -> AsyncIterator[App]:
     """Start every part in order; stop them in the opposite order.
 
@@ -108,6 +119,7 @@ async def open_app(
         settings: The server's.
         agent: Executes the prompts; Claude Code where none is given.
         clock: The time; the machine's where none is given.
+        patience: How long tool servers may take; the pool's own where none is given.
 
     Raises:
         UnavailableError: The database or the folder beside it can't be used.
@@ -127,8 +139,10 @@ async def open_app(
             raise unusable(error, settings.state) from error
         standins = await stack.enter_async_context(AsyncExitStack())
         runs = Runs(database, hub)
+        hands = await stack.enter_async_context(_open_hands(database, hub, clock, settings, stored, patience))
+        rehearsal = _Rehearsal(standins).endpoint
         runner = Runner(
-            database, hub, runs, agent, clock, settings, sandbox_problem, _Rehearsal(standins).endpoint
+            database, hub, runs, agent, clock, settings, hands.reach, hands.door, rehearsal, hands.redactor
         )
         dispatcher = Dispatcher(runs, hub, clock, settings, worker, runner.execute)
         scheduler = Scheduler(database, hub, clock, rehearsal=settings.rehearsal)
@@ -159,7 +173,60 @@ async def open_app(
             dispatcher=dispatcher,
             scheduler=scheduler,
             leadership=leadership,
+            servers=hands.servers,
+            credentials=hands.credentials,
+            secrecy=hands.secrecy,
+            pool=hands.pool,
+            reach=hands.reach,
+            workshop=Workshop(hands.servers, hands.pool, hands.credentials, clock),
+            invocations=Invocations(hands.servers, hands.pool, runs, hands.redactor, clock),
         )
+
+
+class _Hands(NamedTuple):
+    """What runs and callers have tools by."""
+
+    redactor: Redactor
+    servers: Servers
+    credentials: Credentials
+    secrecy: Secrecy
+    pool: Pool
+    reach: Reach
+    door: Door
+
+
+@asynccontextmanager
+async def _open_hands(
+    database: Database,
+    hub: Hub,
+    clock: Clock,
+    settings: Settings,
+    stored: StoredSettings,
+    patience: Patience | None,
+) -> AsyncIterator[_Hands]:
+    """Open what runs and callers have tools by; on leaving, every tool server is ended."""
+    redactor = Redactor()
+    servers = Servers(database, hub, settings)
+    credentials = Credentials(database, hub, settings)
+    secrecy = Secrecy(servers, credentials, redactor, hub, clock)
+    environments = Environments(settings, stored.install_dependencies)
+    pool = Pool(settings, servers, credentials, environments, redactor, hub, clock, secrecy.refresh, patience)
+    within = Inside(database, hub, clock, redactor.text)
+    reach = Reach(database, settings, servers, credentials, pool, within, sandbox_problem)
+    door = Door(pool, within, settings)
+    with redactor.guard_log():
+        await _prepare(servers, secrecy, clock)
+        async with background(secrecy.serve()), pool.open(), door.open():
+            yield _Hands(redactor, servers, credentials, secrecy, pool, reach, door)
+
+
+async def _prepare(servers: Servers, secrecy: Secrecy, clock: Clock) -> None:
+    """Do what tool servers need at the start; what is in the way of that is in nobody else's."""
+    try:
+        await servers.add_samples(clock.now())
+        await secrecy.refresh()
+    except RunnerError as error:
+        log.warning("tool servers: %s", error)
 
 
 @asynccontextmanager

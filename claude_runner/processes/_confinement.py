@@ -64,7 +64,14 @@ class Confinement:
 
     def command(self, program: Sequence[str]) -> list[str]:
         """Return the command that runs the program so."""
-        command = ["bwrap", *_NAMESPACES, "--bind" if self.rest_writable else "--ro-bind", "/", "/", *_SYSTEM]
+        command = [
+            shutil.which("bwrap") or "bwrap",
+            *_NAMESPACES,
+            "--bind" if self.rest_writable else "--ro-bind",
+            "/",
+            "/",
+            *_SYSTEM,
+        ]
         for folder in _outermost((*self.hidden, *_ALWAYS_HIDDEN, Path("/tmp"))):  # noqa: S108 - made anew inside
             command += ["--tmpfs", str(folder)]
         # Outer folders before what lies in them, else they would cover it again.

@@ -11,12 +11,23 @@ from claude_runner.app import App
 from claude_runner.tools._arguments import PlainRefusals
 from claude_runner.tools._stdio import serve_stdio
 from claude_runner.tools._toolbox import ToolGroup
+from claude_runner.tools.calls import CallTools
+from claude_runner.tools.credentials import CredentialTools
+from claude_runner.tools.invocation import InvocationTools
 from claude_runner.tools.jobs import JobTools
 from claude_runner.tools.runs import RunTools
+from claude_runner.tools.servers import ServerTools
 
 __all__ = ["GROUPS", "build_mcp", "serve_stdio", "warm_up"]
 
-GROUPS: Final[tuple[type[ToolGroup], ...]] = (JobTools, RunTools)
+GROUPS: Final[tuple[type[ToolGroup], ...]] = (
+    JobTools,
+    RunTools,
+    CallTools,
+    ServerTools,
+    CredentialTools,
+    InvocationTools,
+)
 
 INSTRUCTIONS: Final = """\
 Claude Runner carries out prompts unattended: on a schedule, or at once. A job is a prompt with a schedule; a run is

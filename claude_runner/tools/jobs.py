@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from pydantic import Field
 from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
 from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, JobDraft
+from claude_runner.permissions import Profile, read_commands
 from claude_runner.runs import State
 from claude_runner.schedule import local_timezone
 from claude_runner.tools._texts import head, iso
@@ -19,6 +21,16 @@ NEXT_RUNS: Final = 5
 
 Minutes = Annotated[int, Field(ge=1, le=1440, strict=True)]
 Tools = list[str] | str | None
+Commands = list[str] | str | None
+
+
+class ChosenProfile(StrEnum):
+    """A permission profile, or the owner's default."""
+
+    CONTAINED = "contained"
+    RULES = "rules"
+    FULL = "full"
+    DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,9 @@ class JobView:
     next_runs: list[str]
     prompt: str
     tools: list[str]
+    profile: Profile
+    profile_is_default: bool
+    commands: list[str]
     timeout_minutes: int
     model: str | None
     last_executed_at: str | None
@@ -58,6 +73,7 @@ class JobSummary:
     next_run_at: str | None
     prompt: str
     tools: list[str]
+    profile: Profile
     last_executed_at: str | None
     last_error: str | None
 
@@ -97,7 +113,8 @@ class JobTools(ToolGroup):
         Prompts are cut to their beginning; get_job shows one whole.
         """
         jobs = await self.app.jobs.list()
-        return JobList([_summary(job) for job in jobs], len(jobs))
+        default = (await self.app.stored.rights()).default
+        return JobList([_summary(job, job.profile or default) for job in jobs], len(jobs))
 
     @tool("Show a job", reads=True)
     async def get_job(self, job_id: str) -> JobView:
@@ -119,6 +136,8 @@ class JobTools(ToolGroup):
         timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
         model: str | None = None,
         enabled: bool = True,  # noqa: FBT001, FBT002 - a tool's parameters are passed by name
+        profile: ChosenProfile = ChosenProfile.DEFAULT,
+        commands: Commands = None,
     ) -> JobView:
         """Create a job: a prompt that Claude carries out unattended, on a schedule.
 
@@ -132,15 +151,24 @@ class JobTools(ToolGroup):
                 `0 9 * * 1-5` for weekdays at nine or `*/30 * * * *` for every half hour; or six with the second
                 first; or @hourly, @daily, @weekly, @monthly, @yearly.
             prompt: What Claude is to do, at most a million characters.
-            tools: What it may use: names such as `Read`, `WebSearch` or `mcp__email__send_email`. Left out or
-                empty: the owner's allowed tools. A list grants just what it names.
+            tools: What it may use: names such as `Read`, `WebSearch`, `mcp__email__send_email` or `mcp__email__*`. Left
+                out or empty: the owner's allowed tools and those of every enabled MCP server. A list grants just what
+                it names.
             timezone: IANA name of the zone the cron is read in, such as `Europe/Berlin`; the server's own where it is
                 left out.
             timeout_minutes: After how many minutes a run is ended, 1 to 1440.
             model: A model's name or alias, such as `sonnet`; Claude Code's default where it is left out.
             enabled: Whether it is scheduled; a disabled job can still be triggered.
+            profile: What it may do without asking, as nobody is there to be asked; whatever else it tries is denied.
+                `contained` works in its own folder, with shell commands in a sandbox that has no network; `rules`
+                works in its own folder and runs just the shell commands that commands names, outside of a sandbox;
+                `full` may do whatever the server's user may, and only where the owner has set sandbox_mode to false;
+                `default` is the owner's choice, `contained` as a rule.
+            commands: For `rules`: how the shell commands begin that it may run, such as `git status` or `npm test`.
+                What an interpreter such as `python3` is given can't be limited: name it only where all is trusted.
         """
-        grant = await self.app.grant(read_tools(tools))
+        chosen, begin = _profile(profile), read_commands(commands)
+        grant = await self.app.reach.grant(read_tools(tools), chosen, begin)
         draft = JobDraft(
             name=name,
             cron=cron,
@@ -150,8 +178,10 @@ class JobTools(ToolGroup):
             timeout_minutes=timeout_minutes,
             model=model,
             enabled=enabled,
+            profile=chosen,
+            commands=begin,
         )
-        return self._shown(await self.app.jobs.add(draft, self.app.clock.now()), grant.warnings)
+        return await self._shown(await self.app.jobs.add(draft, self.app.clock.now()), grant.warnings)
 
     @tool("Change a job", destroys=True, repeatable=True)
     async def update_job(
@@ -165,6 +195,8 @@ class JobTools(ToolGroup):
         timeout_minutes: Minutes | None = None,
         model: str | None = None,
         enabled: bool | None = None,  # noqa: FBT001 - a tool's parameters are passed by name
+        profile: ChosenProfile | None = None,
+        commands: Commands = None,
     ) -> JobView:
         """Change some of a job; what is left out stays as it is. A run that is going on is not touched.
 
@@ -178,6 +210,8 @@ class JobTools(ToolGroup):
             timeout_minutes: After how many minutes a run is ended, 1 to 1440.
             model: A model's name or alias; an empty text goes back to Claude Code's default.
             enabled: Whether it is scheduled.
+            profile: What it may do without asking, as in create_job; `default` goes back to the owner's choice.
+            commands: How the shell commands begin that `rules` lets it run, as in create_job; an empty list is none.
         """
         given: dict[str, Any] = {
             "name": name,
@@ -190,12 +224,19 @@ class JobTools(ToolGroup):
         changes = {field: value for field, value in given.items() if value is not None}
         if model is not None:
             changes["model"] = model or None
-        warnings: tuple[str, ...] | None = None
+        if profile is not None:
+            changes["profile"] = _profile(profile)
+        if commands is not None:
+            changes["commands"] = read_commands(commands)
         if tools is not None:
-            grant = await self.app.grant(read_tools(tools))
-            changes["tools"], warnings = grant.tools, grant.warnings
-        job = await self.app.jobs.change(job_id, changes, self.app.clock.now())
-        return await self._view(job) if warnings is None else self._shown(job, warnings)
+            changes["tools"] = read_tools(tools)
+        if not changes.keys() & {"tools", "profile", "commands"}:
+            return await self._view(await self.app.jobs.change(job_id, changes, self.app.clock.now()))
+        old = await self.app.jobs.get(job_id)
+        wanted = [changes.get(name, getattr(old, name)) for name in ("tools", "profile", "commands")]
+        grant = await self.app.reach.grant(*wanted)
+        job = await self.app.jobs.change(job_id, changes | {"tools": grant.tools}, self.app.clock.now())
+        return await self._shown(job, grant.warnings)
 
     @tool("Delete a job", destroys=True)
     async def delete_job(self, job_id: str) -> Deleted:
@@ -220,16 +261,16 @@ class JobTools(ToolGroup):
         return Triggered(run.id, run.state, job_id)
 
     async def _view(self, job: Job) -> JobView:
-        return self._shown(job, await self._warnings(job))
+        return await self._shown(job, await self._warnings(job))
 
     async def _warnings(self, job: Job) -> tuple[str, ...]:
         """Return what there is to say about the job's tools today; what was right once may not be now."""
         try:
-            return (await self.app.grant(job.tools)).warnings
+            return (await self.app.reach.grant(job.tools, job.profile, job.commands)).warnings
         except InvalidError as error:
             return (str(error),)
 
-    def _shown(self, job: Job, warnings: tuple[str, ...]) -> JobView:
+    async def _shown(self, job: Job, warnings: tuple[str, ...]) -> JobView:
         planned = job.enabled and job.next_run_at is not None
         return JobView(
             id=job.id,
@@ -242,6 +283,9 @@ class JobTools(ToolGroup):
             next_runs=_upcoming(job, self.app.clock.now()) if planned else [],
             prompt=job.prompt,
             tools=list(job.tools),
+            profile=job.profile or (await self.app.stored.rights()).default,
+            profile_is_default=job.profile is None,
+            commands=list(job.commands),
             timeout_minutes=job.timeout_minutes,
             model=job.model,
             last_executed_at=iso(job.last_executed_at),
@@ -253,7 +297,11 @@ class JobTools(ToolGroup):
         )
 
 
-def _summary(job: Job) -> JobSummary:
+def _profile(chosen: ChosenProfile) -> Profile | None:
+    return None if chosen is ChosenProfile.DEFAULT else Profile(chosen)
+
+
+def _summary(job: Job, profile: Profile) -> JobSummary:
     return JobSummary(
         id=job.id,
         name=job.name,
@@ -264,6 +312,7 @@ def _summary(job: Job) -> JobSummary:
         next_run_at=iso(job.next_run_at),
         prompt=head(job.prompt),
         tools=list(job.tools),
+        profile=profile,
         last_executed_at=iso(job.last_executed_at),
         last_error=job.last_error,
     )

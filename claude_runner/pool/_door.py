@@ -1,0 +1,257 @@
+"""The door through which runs reach tool servers: one endpoint on loopback, a token for each run that dies with it.
+
+A server that is up costs a run some 45 ms; one that each run started for itself would cost it 1.25 s and 90 MiB. What
+a run may call is decided when the token is made: it sees no other tool, of this server or another.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from claude_runner.config import Settings
+from claude_runner.errors import RunnerError, ServerFailedError, unusable
+from claude_runner.grants import plain, tool_name
+from claude_runner.pool._pool import Pool
+from claude_runner.pool._session import Json
+from claude_runner.runs import Run
+from claude_runner.servers import RUNNER, Server
+
+
+class Offered(Protocol):
+    """A tool as the protocol lists it (MCP, Tool)."""
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Return what a person reads."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Return what a model reads."""
+        ...
+
+    @property
+    def input_schema(self) -> Json:
+        """Return the JSON Schema of its arguments."""
+        ...
+
+    @property
+    def annotations(self) -> Mapping[str, bool]:
+        """Return the protocol's hints."""
+        ...
+
+
+class InProcess(Protocol):
+    """A server that is no process of its own but part of this program: what a run says to its runner."""
+
+    @property
+    def tools(self) -> Sequence[Offered]:
+        """Return what it offers."""
+        ...
+
+    async def call(self, run: Run, tool: str, arguments: Mapping[str, Any]) -> Json | str:
+        """Do what a run asks; raises `RunnerError` where it is refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A server that a run needs, and which of its tools it may call.
+
+    Attributes:
+        server: Which; `None` for the server in this process.
+        tools: Their names, as a run knows them; `None` for all.
+    """
+
+    server: Server | None
+    tools: frozenset[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the server's name."""
+        return RUNNER if self.server is None else self.server.name
+
+    def full_names(self) -> tuple[str, ...]:
+        """Return the names by which the CLI may call its tools, or the pattern of all."""
+        return tuple(tool_name(self.name, tool) for tool in sorted(self.tools or ("*",)))
+
+    def grants(self, tool: str) -> bool:
+        """Tell whether the run may call the tool."""
+        return self.tools is None or plain(tool) in self.tools
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one run may reach, for as long as it goes on."""
+
+    run: Run
+    wanted: Mapping[str, Wanted]
+    calls: set["asyncio.Task[Json]"] = field(default_factory=set)
+
+
+class Door:
+    """Lets runs in."""
+
+    def __init__(self, pool: Pool, inside: InProcess, settings: Settings) -> None:
+        self._pool = pool
+        self._inside = inside
+        self._folder = settings.state / "mcp"
+        self._open: dict[str, Access] = {}
+        self._closing = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+        self._base_url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Let runs in while the context is open; the endpoint is opened when the first comes."""
+        try:
+            yield
+        finally:
+            self._closing.set()
+            if self._serving is not None:
+                await asyncio.wait({self._serving})
+
+    @asynccontextmanager
+    async def lend(self, run: Run, wanted: Sequence[Wanted]) -> AsyncIterator[Path]:
+        """See that every server is up and lists the tools named, and yield the path of a configuration for the CLI.
+
+        On leaving, the token in it is worth nothing any more, the calls that go on are cancelled, and the servers
+        that were kept for this run are ended.
+
+        Raises:
+            ServerFailedError: A server is not up or lacks a tool; the sentence has its own last words.
+            UnavailableError: The configuration can't be written.
+        """
+        base_url = await self._opened()
+        token = secrets.token_urlsafe(32)
+        access = self._open[token] = Access(run, {each.name: each for each in wanted})
+        path = self._folder / f"{run.id}-{run.attempt}.json"
+        try:
+            await self._check_all(wanted, run.id)
+            await asyncio.to_thread(_write, path, _configuration(access, base_url, token))
+            yield path
+        finally:
+            del self._open[token]
+            for call in access.calls:
+                call.cancel()
+            await asyncio.shield(asyncio.create_task(self._pool.end_of_run(run.id)))
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def _check_all(self, wanted: Sequence[Wanted], run_id: str) -> None:
+        try:
+            async with asyncio.TaskGroup() as checks:
+                for each in wanted:
+                    checks.create_task(self._check(each, run_id))
+        except* RunnerError as errors:
+            raise _first(errors) from errors
+
+    async def _check(self, wanted: Wanted, run_id: str) -> None:
+        listed = {plain(str(tool["name"])) for tool in await self._tools(wanted, run_id)}
+        if missing := sorted((wanted.tools or frozenset()) - listed):
+            raise ServerFailedError(
+                f"{wanted.name} is up but has no tool {', '.join(missing)}; "
+                f"it has {', '.join(sorted(listed)) or 'none'}"
+            )
+
+    async def _tools(self, wanted: Wanted, run_id: str) -> Sequence[Json]:
+        if wanted.server is not None:
+            return await self._pool.tools(wanted.server, run_id)
+        return [
+            {
+                "name": tool.name,
+                "title": tool.title,
+                "description": tool.description,
+                "inputSchema": tool.input_schema,
+                "annotations": tool.annotations,
+            }
+            for tool in self._inside.tools
+        ]
+
+    async def _opened(self) -> str:
+        """Return where the endpoint listens, after opening it for the first who asks."""
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve(), name="the door of runs")
+        return await asyncio.shield(self._base_url)
+
+    async def _serve(self) -> None:
+        """Serve the endpoint until it is closed; in a task of its own, since what it is made of ends where it began."""
+        from claude_runner.loopback import listening  # noqa: PLC0415 - only a run with servers needs it
+        from claude_runner.pool._endpoint import endpoint  # noqa: PLC0415 - as above
+
+        try:
+            async with endpoint(self._open.get, self.list, self.call) as app, listening(app) as base_url:
+                self._base_url.set_result(base_url)
+                await self._closing.wait()
+        except Exception as error:
+            if self._base_url.done():
+                raise
+            self._base_url.set_exception(error)
+
+    async def list(self, access: Access, name: str) -> list[Json]:
+        """Return the tools of a server that the run may call, as the server lists them."""
+        wanted = access.wanted[name]
+        return [tool for tool in await self._tools(wanted, access.run.id) if wanted.grants(tool["name"])]
+
+    async def call(self, access: Access, name: str, tool: str, arguments: Json) -> Json:
+        """Call a tool for a run; what is refused or goes wrong is a result that says so (MCP, `isError`)."""
+        wanted = access.wanted[name]
+        if not wanted.grants(tool):
+            return failed(f"this run may not call {tool[:100]!r} of {name}")
+        call = asyncio.create_task(self._carry_out(access.run, wanted, tool, arguments))
+        access.calls.add(call)
+        try:
+            await asyncio.wait({call})
+        finally:
+            call.cancel()
+            access.calls.discard(call)
+        return failed("the run has ended") if call.cancelled() else call.result()
+
+    async def _carry_out(self, run: Run, wanted: Wanted, tool: str, arguments: Json) -> Json:
+        try:
+            if wanted.server is not None:
+                return await self._pool.call(wanted.server, tool, arguments, run_id=run.id)
+            said = await self._inside.call(run, tool, arguments)
+        except RunnerError as error:
+            return failed(str(error))
+        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        return {"content": [{"type": "text", "text": text}]}
+
+
+def failed(sentence: str) -> Json:
+    """Return the result of a call that failed."""
+    return {"content": [{"type": "text", "text": sentence}], "isError": True}
+
+
+def _configuration(access: Access, base_url: str, token: str) -> str:
+    """Return the CLI's configuration of the servers."""
+    headers = {"Authorization": f"Bearer {token}"}
+    servers = {
+        name: {"type": "http", "url": f"{base_url}/{name}", "headers": headers} for name in access.wanted
+    }
+    return json.dumps({"mcpServers": servers})
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unusable(error, path) from error
+
+
+def _first(errors: ExceptionGroup[RunnerError]) -> RunnerError:
+    """Return one failure for several that came together, all of them in its words."""
+    every = [error for error in errors.exceptions if isinstance(error, RunnerError)]
+    return every[0] if len(every) == 1 else ServerFailedError("; ".join(map(str, every)))

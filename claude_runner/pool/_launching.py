@@ -1,0 +1,87 @@
+"""How a tool server is started: its command, its small environment, and what it may see of the machine."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from claude_runner.config import Settings
+from claude_runner.errors import ServerFailedError
+from claude_runner.pool._child import Launch
+from claude_runner.processes import Confinement, confinement_problem
+from claude_runner.servers import Kind, Server
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]  # with server.py and .env
+_HOST: Final = Path(__file__).with_name("_host.py")
+# What any program needs, and how it gets out.
+_PASSED_ON: Final = (
+    "PATH", "LANG", "LANGUAGE", "TZ",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+)  # fmt: skip
+# What the owner's own programs need besides, such as `npx` to find its cache.
+_OF_THE_OWNER: Final = ("HOME", "USER", "LOGNAME", "SHELL")
+_QUIET: Final = {"FASTMCP_SHOW_SERVER_BANNER": "false", "FASTMCP_CHECK_FOR_UPDATES": "off"}
+
+
+def launch_of(
+    server: Server, credentials: Mapping[str, str], settings: Settings, python: Path | None = None
+) -> Launch:
+    """Return how a server of a command or of a file is started; its folders are made.
+
+    Args:
+        server: Which; not one that is reached by a URL.
+        credentials: The server's own, by name: it gets them as variables.
+        settings: Ours.
+        python: The interpreter of an environment of its own; ours where it needs none.
+
+    Raises:
+        OSError: A folder can't be made.
+        ServerFailedError: The program is not there.
+    """
+    passed = (*_PASSED_ON, *(_OF_THE_OWNER if server.kind is Kind.EXTERNAL else ()))
+    environment = {name: settings.environment[name] for name in passed if settings.environment.get(name)}
+    environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    environment.setdefault("HOME", str(server.data_dir))
+    command = _command(server, python, environment["PATH"])
+    server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=f"claude-runner-server-{server.name}-"))
+    environment |= credentials
+    environment |= {"TMPDIR": str(workspace), "DATA_DIR": str(server.data_dir), **_QUIET}
+    if confinement_problem() is None:
+        command = tuple(_confinement(server, settings, workspace, python).command(command))
+    return Launch(command, environment, server.data_dir, workspace)
+
+
+def _command(server: Server, python: Path | None, path: str) -> tuple[str, ...]:
+    if server.command is not None:
+        name, *arguments = server.command
+        program = shutil.which(name, path=path)
+        if program is None:
+            raise ServerFailedError(f"there is no program {name!r} on this machine")
+        return (program, *arguments)
+    return (str(python or sys.executable), "-I", "-B", str(_HOST), str(server.code_path))
+
+
+def _confinement(server: Server, settings: Settings, workspace: Path, python: Path | None) -> Confinement:
+    owner = Path(settings.environment.get("HOME") or Path.home())
+    login = Path(settings.environment.get("CLAUDE_CONFIG_DIR") or owner / ".claude")
+    if server.kind is Kind.EXTERNAL:  # a program the owner has chosen, which lives in the owner's home
+        return Confinement(
+            hidden=(settings.home, login, CHECKOUT),
+            readable=(),
+            writable=(server.data_dir, workspace),
+            rest_writable=True,
+        )
+    readable = [_HOST, owner / ".cache" / "ms-playwright"]  # browsers that playwright has installed
+    if server.folder is not None:
+        readable.append(server.folder)
+    if python is not None:
+        readable.append(python.parents[1])
+    return Confinement(
+        hidden=(settings.home, owner, login, CHECKOUT),
+        readable=tuple(readable),
+        writable=(server.data_dir, workspace),
+    )

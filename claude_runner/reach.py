@@ -1,0 +1,98 @@
+"""What runs can reach here and now: which servers there are, and what a list of tools comes to with them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from claude_runner.config import Settings
+from claude_runner.credentials import Credentials
+from claude_runner.db import Database
+from claude_runner.errors import RunnerError, ServerFailedError
+from claude_runner.grants import Grant, KnownServer, resolve, split_name
+from claude_runner.permissions import Profile
+from claude_runner.pool import InProcess, Pool, Wanted
+from claude_runner.servers import RUNNER, Server, Servers
+from claude_runner.settings import allowed_tools, rights
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Tells what may be granted, and what a run needs for what it was granted.
+
+    Attributes:
+        inside: The server that is part of this program.
+        sandbox_problem: Tells why shell commands can't be confined here, or `None`.
+    """
+
+    database: Database
+    settings: Settings
+    servers: Servers
+    credentials: Credentials
+    pool: Pool
+    inside: InProcess
+    sandbox_problem: Callable[[], str | None]
+
+    async def grant(
+        self, tools: Sequence[str], profile: Profile | None = None, commands: Sequence[str] = ()
+    ) -> Grant:
+        """Return what a list of tools grants here and now, under a profile or, where none is named, the owner's.
+
+        A server that is named and was never started is started, to learn what it offers.
+
+        Raises:
+            InvalidError: A tool or the profile named is one that may not or can't be granted.
+        """
+        allowed, owned = await self.database.read(lambda c: (allowed_tools(c), rights(c)))
+        problem = await asyncio.to_thread(self.sandbox_problem)
+        granted = owned.granted(profile, self.settings.environment)
+        named = frozenset(server for server, _ in filter(None, map(split_name, tools)))
+        servers = await self._known(named if tools else None)
+        return resolve(tools, allowed, problem, profile=granted, commands=commands, servers=servers)
+
+    async def wanted(self, grant: Grant) -> list[Wanted]:
+        """Return the servers that runs with this grant need.
+
+        Raises:
+            ServerFailedError: One that is named can't be had, or lacks credentials; the sentence says which and why.
+        """
+        needed: list[Wanted] = []
+        for each in grant.servers:
+            tools = None if each.tools is None else frozenset(each.tools)
+            if each.name == RUNNER:
+                needed.append(Wanted(None, tools))
+                continue
+            server = await self.servers.get(each.name)
+            missing = server.missing(await self.credentials.of(server.name))
+            if missing:
+                raise ServerFailedError(
+                    f"{server.name} lacks {', '.join(missing)}; set_server_credential sets what a server needs"
+                )
+            needed.append(Wanted(server, tools))
+        if grant.unavailable:
+            about = [line for line in grant.warnings if any(name in line for name in grant.unavailable)]
+            raise ServerFailedError("; ".join(about) or f"there is no server {', '.join(grant.unavailable)}")
+        return needed
+
+    async def _known(self, named: frozenset[str] | None) -> list[KnownServer]:
+        """Return what is known of the servers, thoroughly of those that are named, `None` for all, and enabled."""
+        runner = KnownServer(RUNNER, tools=tuple(tool.name for tool in self.inside.tools))
+        servers = await self.servers.list()
+        looked_at = [it for it in servers if it.enabled and (named is None or it.name in named)]
+        others = [KnownServer(it.name, it.enabled) for it in servers if it not in looked_at]
+        looks = (self._look_at(server, start=named is not None) for server in looked_at)
+        return [runner, *await asyncio.gather(*looks), *others]
+
+    async def _look_at(self, server: Server, *, start: bool) -> KnownServer:
+        problem = server.problem
+        tools: tuple[str, ...] | None = None
+        missing: tuple[str, ...] = ()
+        try:
+            missing = server.missing(await self.credentials.of(server.name))
+            known = await self.servers.known_tools(server.name)
+            if known is not None:
+                tools = tuple(tool.name for tool in known)
+            elif start and problem is None:
+                tools = tuple(str(tool["name"]) for tool in await self.pool.tools(server))
+        except RunnerError as error:
+            problem = str(error)
+        return KnownServer(server.name, tools=tools, missing=missing, problem=problem)

@@ -1,0 +1,422 @@
+"""Tools that make tool servers and look after them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from claude_runner.errors import ConflictError
+from claude_runner.grants import tool_name
+from claude_runner.servers import ExternalDraft, Kind, Server, ToolInfo
+from claude_runner.tools._texts import iso
+from claude_runner.tools._toolbox import ToolGroup, tool
+from claude_runner.workshop import Made
+
+LOG_LINES: Final = 100
+
+Lines = Annotated[int, Field(ge=1, le=2000, strict=True)]
+Version = Annotated[int, Field(ge=1, le=999_999, strict=True)]
+Variables = list[str | dict[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSummary:
+    """A server as a list shows it; `tools` are known once it has been started."""
+
+    name: str
+    kind: Kind
+    description: str
+    enabled: bool
+    status: str
+    missing_credentials: list[str]
+    tools: list[str] | None
+    problem: str | None
+    updated_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerList:
+    """Servers of one kind."""
+
+    servers: list[ServerSummary]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolView:
+    """A tool of a server, by the name under which a job's `tools` has it."""
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """A version of a server's code."""
+
+    version: int
+    created_at: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """A dynamic server whole."""
+
+    name: str
+    kind: Kind
+    description: str
+    enabled: bool
+    status: str
+    missing_credentials: list[str]
+    env_vars: list[dict[str, Any]]
+    tools: list[ToolView] | None
+    per_run: bool
+    dependencies: list[str]
+    versions: list[VersionView]
+    code: str
+    problem: str | None
+    created_at: str | None
+    updated_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeView:
+    """A server that was made or changed; `next_step` is what is left to do before it can be used."""
+
+    name: str
+    enabled: bool
+    status: str
+    missing_credentials: list[str]
+    env_vars: list[dict[str, Any]]
+    tools: list[ToolView]
+    version: int
+    start_seconds: float
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDeleted:
+    """The server that was deleted."""
+
+    deleted: bool
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLog:
+    """What a server wrote to standard error, oldest line first."""
+
+    server: str
+    lines: list[str]
+
+
+class ServerTools(ToolGroup):
+    """Tool servers: what there are, making them, and taking them into use."""
+
+    @tool("Create a tool server")
+    async def create_mcp_server(
+        self, name: str, code: str, description: str = "", env_vars: Variables = None
+    ) -> MadeView:
+        """Create a tool server from Python code: its tools can be used by jobs, and called at once.
+
+        Write one file that makes a FastMCP server and marks functions as tools:
+
+            import os
+            import httpx
+            from fastmcp import FastMCP
+            from fastmcp.exceptions import ToolError
+
+            mcp = FastMCP("weather")
+
+            @mcp.tool
+            def get_weather(city: str) -> str:
+                \"\"\"Tell the weather in a city.\"\"\"
+                key = os.environ.get("WEATHER_API_KEY")
+                if not key:
+                    raise ToolError("WEATHER_API_KEY is not set")
+                ...
+
+        The code may import the standard library, fastmcp, httpx, requests, bs4 (beautifulsoup4), boto3 and playwright;
+        other packages it declares as inline metadata (PEP 723), where the owner allows it. It runs as a process of its
+        own that sees none of the server's secrets: it reads keys with os.environ.get("NAME"), and each name found so
+        becomes a credential that set_server_credential sets. Never write a key into the code. Files go to the folder
+        DATA_DIR, a global Path. It needs no mcp.run(). Give every tool type hints and a docstring, raise ToolError with
+        a sentence where it fails, and set time-outs on requests.
+
+        The code is started before it is kept; code that does not run is refused with the line and the reason, and
+        nothing is kept. Tell the user missing_credentials and next_step of the answer.
+
+        Args:
+            name: Small letters, digits and hyphens, beginning with a letter, at most 40, such as `weather`.
+            code: The Python file, at most 512 KiB.
+            description: What the server is for, in a sentence.
+            env_vars: More about variables that the code reads, or ones that were not found in it: names, or objects
+                with `name`, `description`, `required`, `sensitive`.
+        """
+        return await self._made(await self.app.workshop.create(name, code, description, env_vars))
+
+    @tool("List own tool servers", reads=True)
+    async def list_dynamic_mcp_servers(self) -> ServerList:
+        """List the tool servers that were made here: what each is for, whether it is ready, and its tools."""
+        return await self._list(Kind.DYNAMIC)
+
+    @tool("Show a tool server", reads=True)
+    async def get_dynamic_mcp_server(self, name: str, version: Version | None = None) -> ServerView:
+        """Show a tool server that was made here whole: its code, its tools, the variables it reads, its versions.
+
+        Args:
+            name: The server's name.
+            version: Show the code of this version; the current one where it is left out.
+        """
+        code = await self.app.servers.code(name, version)
+        server = await self.app.servers.get(name)
+        versions = await self.app.servers.versions(name)
+        known = await self.app.servers.known_tools_of([server])
+        missing = await self._missing(server)
+        return ServerView(
+            name=server.name,
+            kind=server.kind,
+            description=server.description,
+            enabled=server.enabled,
+            status=_status(server, missing),
+            missing_credentials=list(missing),
+            env_vars=[variable.as_entry() for variable in server.variables],
+            tools=_tools(server, known[name]) if name in known else None,
+            per_run=server.per_run,
+            dependencies=list(server.dependencies),
+            versions=[VersionView(it.number, it.created_at.isoformat(), it.current) for it in versions],
+            code=code,
+            problem=server.problem,
+            created_at=iso(server.created_at),
+            updated_at=iso(server.updated_at),
+        )
+
+    @tool("Change a tool server", destroys=True, repeatable=True)
+    async def update_mcp_server(
+        self,
+        name: str,
+        code: str | None = None,
+        description: str | None = None,
+        env_vars: Variables = None,
+        version: Version | None = None,
+    ) -> MadeView:
+        """Change a tool server that was made here, or go back to one of its versions.
+
+        Every earlier code is kept as a version. New code is started before it replaces the old; where it does not run,
+        the call is refused and the server stays as it was. Calls that are going on end with the old code.
+
+        Args:
+            name: The server's name.
+            code: The whole new Python file, as in create_mcp_server.
+            description: What the server is for.
+            env_vars: As in create_mcp_server.
+            version: Go back to the code of this version, in place of `code`; get_dynamic_mcp_server lists them.
+        """
+        made = await self.app.workshop.change(
+            name, code=code, description=description, given=env_vars, version=version
+        )
+        return await self._made(made)
+
+    @tool("Delete a tool server", destroys=True)
+    async def delete_mcp_server(self, name: str) -> ServerDeleted:
+        """Delete a tool server that was made here, with its code, all versions, its files and its credentials.
+
+        Args:
+            name: The server's name.
+        """
+        await self.app.workshop.remove(name)
+        return ServerDeleted(deleted=True, name=name)
+
+    @tool("Enable a tool server", repeatable=True)
+    async def enable_mcp_server(self, name: str) -> ServerSummary:
+        """Take a tool server into use that was made here, or an external one: jobs and calls can use it.
+
+        Args:
+            name: The server's name.
+        """
+        return await self._enable(name, Kind.DYNAMIC, Kind.EXTERNAL, enabled=True)
+
+    @tool("Disable a tool server", repeatable=True)
+    async def disable_mcp_server(self, name: str) -> ServerSummary:
+        """Take a tool server out of use that was made here, or an external one; jobs that name its tools fail.
+
+        Args:
+            name: The server's name.
+        """
+        return await self._enable(name, Kind.DYNAMIC, Kind.EXTERNAL, enabled=False)
+
+    @tool("List built-in tool servers", reads=True)
+    async def list_fixed_mcp_servers(self) -> ServerList:
+        """List the tool servers that come with the program, such as email and playwright, and whether each is ready."""
+        return await self._list(Kind.FIXED)
+
+    @tool("Enable a built-in tool server", repeatable=True)
+    async def enable_fixed_server(self, name: str) -> ServerSummary:
+        """Take a tool server into use that comes with the program, such as playwright.
+
+        Args:
+            name: The server's name.
+        """
+        return await self._enable(name, Kind.FIXED, enabled=True)
+
+    @tool("Disable a built-in tool server", repeatable=True)
+    async def disable_fixed_server(self, name: str) -> ServerSummary:
+        """Take a tool server out of use that comes with the program; jobs that name its tools fail.
+
+        Args:
+            name: The server's name.
+        """
+        return await self._enable(name, Kind.FIXED, enabled=False)
+
+    @tool("Add an external tool server")
+    async def add_external_server(
+        self,
+        name: str,
+        command: str | None = None,
+        args: list[str] | None = None,
+        url: str | None = None,
+        headers: dict[str, str] | None = None,
+        env_vars: list[str | dict[str, Any]] | dict[str, str] | None = None,
+        description: str = "",
+    ) -> ServerSummary:
+        """Add somebody else's MCP server: a command that speaks MCP over stdio, or a URL (Streamable HTTP).
+
+        Give command (with args), or url (with headers), not both. A command runs on this machine as the server's user:
+        add only what the user asked for. Values of headers and of env_vars are sealed as credentials and never shown;
+        `${NAME}` in a header stands for the credential NAME.
+
+        Args:
+            name: Small letters, digits and hyphens, beginning with a letter, such as `azure-devops`.
+            command: The program, such as `npx`.
+            args: Its arguments, a list of texts.
+            url: Where the server is reached, http or https.
+            headers: HTTP headers by name, such as `{"Authorization": "Bearer …"}`.
+            env_vars: The variables that the command needs: names, objects as in create_mcp_server, or values by name.
+            description: What the server is for, in a sentence.
+        """
+        draft = ExternalDraft(
+            name=name,
+            command=command,
+            args=tuple(args or ()),
+            url=url,
+            headers=headers or {},
+            env_vars=env_vars or (),
+            description=description,
+        )
+        server, secrets = await self.app.servers.add_external(draft, self.app.clock.now())
+        for key, value in secrets.items():
+            await self.app.credentials.set(name, key, value, self.app.clock.now())
+        return (await self._summaries([server]))[0]
+
+    @tool("List external tool servers", reads=True)
+    async def list_external_servers(self) -> ServerList:
+        """List the external MCP servers that were added, and whether each is ready."""
+        return await self._list(Kind.EXTERNAL)
+
+    @tool("Remove an external tool server", destroys=True)
+    async def remove_external_server(self, name: str) -> ServerDeleted:
+        """Remove an external MCP server with its credentials; the program or service itself is not touched.
+
+        Args:
+            name: The server's name.
+        """
+        await self.app.servers.remove_external(name)
+        await self.app.credentials.remove_all(name)
+        return ServerDeleted(deleted=True, name=name)
+
+    @tool("Show a tool server's log", reads=True)
+    async def get_mcp_server_log(self, name: str, lines: Lines = LOG_LINES) -> ServerLog:
+        """Show what a tool server wrote to standard error lately: why it did not start, or what it printed.
+
+        Args:
+            name: The server's name.
+            lines: How many lines at the most, 1 to 2,000.
+        """
+        server = await self.app.servers.get(name)
+        return ServerLog(server.name, await self.app.pool.said(server.name, lines))
+
+    async def _list(self, kind: Kind) -> ServerList:
+        servers = await self._summaries(await self.app.servers.list(kind))
+        return ServerList(servers, len(servers))
+
+    async def _enable(self, name: str, *kinds: Kind, enabled: bool) -> ServerSummary:
+        server = await self.app.servers.get(name)
+        if server.kind not in kinds:
+            verb = "enable" if enabled else "disable"
+            other = f"{verb}_fixed_server" if server.kind is Kind.FIXED else f"{verb}_mcp_server"
+            raise ConflictError(f"{name} is a {server.kind} server; use {other}", field="name")
+        changed = await self.app.servers.enable(name, enabled, self.app.clock.now())
+        return (await self._summaries([changed]))[0]
+
+    async def _missing(self, server: Server) -> tuple[str, ...]:
+        return server.missing(await self.app.credentials.of(server.name)) if server.variables else ()
+
+    async def _summaries(self, servers: Sequence[Server]) -> list[ServerSummary]:
+        known = await self.app.servers.known_tools_of(servers)
+        values = await self._values() if any(server.variables for server in servers) else {}
+        return [
+            _summary(server, server.missing(values.get(server.name, {})), known.get(server.name))
+            for server in servers
+        ]
+
+    async def _values(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for server, key, value in await self.app.credentials.everything():
+            found.setdefault(server, {})[key] = value
+        return found
+
+    async def _made(self, made: Made) -> MadeView:
+        server = made.server
+        versions = await self.app.servers.versions(server.name)
+        return MadeView(
+            name=server.name,
+            enabled=server.enabled,
+            status=_status(server, made.missing),
+            missing_credentials=list(made.missing),
+            env_vars=[variable.as_entry() for variable in server.variables],
+            tools=_tools(server, made.tools),
+            version=versions[-1].number,
+            start_seconds=round(made.start_seconds, 3),
+            next_step=_next_step(made),
+        )
+
+
+def _status(server: Server, missing: Sequence[str]) -> str:
+    """Return how a server stands, in a word or two."""
+    if server.problem is not None:
+        return "broken"
+    if not server.enabled:
+        return "disabled"
+    return "needs configuration" if missing else "ready"
+
+
+def _next_step(made: Made) -> str:
+    name = made.server.name
+    if made.missing:
+        calls = ", ".join(f"set_server_credential('{name}', '{key}', …)" for key in made.missing)
+        return f"Ask the user for {', '.join(made.missing)} and call {calls}; then {name} is ready."
+    if not made.server.enabled:
+        return f"It is disabled; enable_mcp_server('{name}') takes it into use."
+    first = tool_name(name, made.tools[0].name)
+    return f"It is ready: name {first} in a job's tools, or call it now with invoke_internal_mcp_tool."
+
+
+def _summary(server: Server, missing: Sequence[str], tools: Sequence[ToolInfo] | None) -> ServerSummary:
+    return ServerSummary(
+        name=server.name,
+        kind=server.kind,
+        description=server.description,
+        enabled=server.enabled,
+        status=_status(server, missing),
+        missing_credentials=list(missing),
+        tools=None if tools is None else [tool_name(server.name, it.name) for it in tools],
+        problem=server.problem,
+        updated_at=iso(server.updated_at),
+    )
+
+
+def _tools(server: Server, tools: Sequence[ToolInfo]) -> list[ToolView]:
+    return [ToolView(tool_name(server.name, it.name), it.description, dict(it.input_schema)) for it in tools]
