@@ -4,16 +4,25 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from claude_runner.config import Settings
+from claude_runner.credentials import Credentials
 from claude_runner.db import Database, open_database
 from claude_runner.hub import Hub
+from claude_runner.inside import Inside
 from claude_runner.jobs import Job, JobDraft, Jobs
+from claude_runner.pool import Door, Environments, Pool
+from claude_runner.reach import Reach
+from claude_runner.redaction import Redactor
 from claude_runner.runs import Event, EventKind, NewRun, Run, Runs, StoredEvent, Trigger
+from claude_runner.secrecy import Secrecy
+from claude_runner.servers import Servers
+from claude_runner.settings import StoredSettings
 from tests.support import MORNING, PATIENCE, FakeClock
 
 DRAFT = JobDraft("Morning", "0 9 * * *", "say good morning", "UTC")
@@ -29,6 +38,7 @@ class Parts:
     clock: FakeClock
     jobs: Jobs
     runs: Runs
+    opened: AsyncExitStack  # what a test opens, and what is closed with these parts
 
     async def job(self, **changes: Any) -> Job:
         return await self.jobs.add(drafted(**changes), self.clock.now())
@@ -59,7 +69,27 @@ class Parts:
 async def open_parts(path: Path, clock: FakeClock | None = None) -> AsyncIterator[Parts]:
     hub = Hub()
     async with open_database(path, lock_timeout=0.01) as database:
-        yield Parts(path, database, hub, clock or FakeClock(), Jobs(database, hub), Runs(database, hub))
+        async with AsyncExitStack() as opened:
+            jobs, runs = Jobs(database, hub), Runs(database, hub)
+            yield Parts(path, database, hub, clock or FakeClock(), jobs, runs, opened)
+
+
+async def hands_of(parts: Parts, settings: Settings, problem: str | None) -> tuple[Reach, Door]:
+    """What a run has tools by, where no server is shipped."""
+    servers = Servers(parts.database, parts.hub, settings, checkout=settings.home / "nothing is shipped")
+    credentials = Credentials(parts.database, parts.hub, settings)
+    redactor = Redactor()
+    secrecy = Secrecy(servers, credentials, redactor, parts.hub, parts.clock)
+    environments = Environments(settings, StoredSettings(parts.database).install_dependencies)
+    pool = Pool(
+        settings, servers, credentials, environments, redactor, parts.hub, parts.clock, secrecy.refresh
+    )
+    inside = Inside(parts.database, parts.hub, parts.clock)
+    reach = Reach(parts.database, settings, servers, credentials, pool, inside, lambda: problem)
+    door = Door(pool, inside, settings)
+    await parts.opened.enter_async_context(pool.open())
+    await parts.opened.enter_async_context(door.open())
+    return reach, door
 
 
 def drafted(**changes: Any) -> JobDraft:

@@ -132,7 +132,7 @@ async def test_removing_a_job_leaves_the_runs_of_others_alone(waiting: App, cloc
 
 async def test_the_settings_are_made_on_the_first_start(app: App) -> None:
     rows = await app.database.read(lambda c: {row["key"] for row in c.execute("SELECT key FROM settings")})
-    assert rows == set(DEFAULTS)
+    assert rows == set(DEFAULTS) | {"samples"}
 
 
 async def test_a_setting_that_was_changed_stays_over_a_start(tmp_path: Path, clock: FakeClock) -> None:

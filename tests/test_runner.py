@@ -12,7 +12,7 @@ from claude_runner.config import Settings
 from claude_runner.errors import UnavailableError
 from claude_runner.runner import Runner
 from claude_runner.runs import Ending, EventKind, Run, State, Tokens
-from tests.parts import Parts, locked, logged, open_parts
+from tests.parts import Parts, hands_of, locked, logged, open_parts
 from tests.support import MORNING, PATIENCE, FakeAgent, FakeClock
 
 Act = Callable[[Order, Listener, Stop], Awaitable[Ending]]
@@ -29,25 +29,26 @@ async def never() -> Any:
     raise AssertionError("no stand-in model is wanted here")
 
 
-def runner_of(parts: Parts, act: Act | None = None, problem: str | None = None) -> tuple[Runner, FakeAgent]:
+async def runner_of(
+    parts: Parts, act: Act | None = None, problem: str | None = None
+) -> tuple[Runner, FakeAgent]:
     agent = FakeAgent(act)
     settings = Settings(parts.path.parent)
-    runner = Runner(
-        parts.database, parts.hub, parts.runs, agent, parts.clock, settings, lambda: problem, never
-    )
+    reach, door = await hands_of(parts, settings, problem)
+    runner = Runner(parts.database, parts.hub, parts.runs, agent, parts.clock, settings, reach, door, never)
     return runner, agent
 
 
 async def executed(parts: Parts, act: Act | None = None, *, problem: str | None = None, **run: Any) -> Run:
     """Execute a run to its end and return it."""
     claimed = await parts.claimed(**run)
-    await runner_of(parts, act, problem)[0].execute(claimed, Stop(), lambda: None)
+    await (await runner_of(parts, act, problem))[0].execute(claimed, Stop(), lambda: None)
     return await parts.runs.get(claimed.id)
 
 
 async def order_for(parts: Parts, problem: str | None = None, **run: Any) -> Order:
     """Return what the agent is asked for a run."""
-    runner, agent = runner_of(parts, problem=problem)
+    runner, agent = await runner_of(parts, problem=problem)
     await runner.execute(await parts.claimed(**run), Stop(), lambda: None)
     [order] = agent.orders
     return order
@@ -61,7 +62,7 @@ async def fail(_order: Order, _listener: Listener, _stop: Stop) -> Ending:
 
 
 async def test_the_agent_is_asked_what_the_run_says(parts: Parts) -> None:
-    order = await order_for(parts, prompt="look", tools=("Read", "mcp__a__b"), model="opus")
+    order = await order_for(parts, prompt="look", tools=("Read", "mcp__runner__recall"), model="opus")
     assert (order.prompt, order.built_ins, order.model) == ("look", ("Read",), "opus")
     assert (order.session_id, order.endpoint) == ("session", None)
 
@@ -206,7 +207,7 @@ async def test_an_attempt_that_may_not_write_any_more_is_stopped(parts: Parts) -
         listener.happened(EventKind.TEXT, {"block": 1, "text": "late"})
         return await FakeAgent.wait_for_stop(order, listener, stop)
 
-    await runner_of(parts, wait)[0].execute(await parts.claimed(), stop, lambda: None)
+    await (await runner_of(parts, wait))[0].execute(await parts.claimed(), stop, lambda: None)
     assert stop.cause is not None
     assert stop.cause.reason == "given_up"
 
@@ -220,7 +221,9 @@ async def test_an_end_that_cannot_be_written_is_tried_again_a_second_later(tmp_p
         claimed = await parts.claimed()
         with logged("claude_runner.runner") as log:
             with locked(parts.path):
-                executing = asyncio.create_task(runner_of(parts)[0].execute(claimed, Stop(), lambda: None))
+                executing = asyncio.create_task(
+                    (await runner_of(parts))[0].execute(claimed, Stop(), lambda: None)
+                )
                 await log.line("its end can't be written yet: jobs.db is locked")
                 clock.move(1)
                 await log.line("its end can't be written yet", count=2)
@@ -235,7 +238,7 @@ async def test_an_end_is_not_tried_again_before_a_second_has_passed(parts: Parts
     claimed = await parts.claimed()
     with logged("claude_runner.runner") as log, ExitStack() as lock:
         lock.enter_context(locked(parts.path))
-        executing = asyncio.create_task(runner_of(parts)[0].execute(claimed, Stop(), lambda: None))
+        executing = asyncio.create_task((await runner_of(parts))[0].execute(claimed, Stop(), lambda: None))
         await log.line("its end can't be written yet")
         for _ in range(5):  # each takes as long as a try does
             with suppress(UnavailableError):
@@ -252,7 +255,9 @@ async def test_an_end_is_not_given_up_however_long_it_cannot_be_written(tmp_path
         claimed = await parts.claimed()
         with logged("claude_runner.runner") as log:
             with locked(parts.path):
-                executing = asyncio.create_task(runner_of(parts)[0].execute(claimed, Stop(), lambda: None))
+                executing = asyncio.create_task(
+                    (await runner_of(parts))[0].execute(claimed, Stop(), lambda: None)
+                )
                 for count in range(1, 41):
                     await log.line("its end can't be written yet", count=count)
                     clock.move(1)
@@ -305,7 +310,7 @@ def led() -> Led:
 async def executing(parts: Parts, led: Led, **run: Any) -> AsyncIterator[str]:
     """Execute a run while the context is open and for as long after as it takes."""
     claimed = await parts.claimed(**run)
-    task = asyncio.create_task(runner_of(parts, led)[0].execute(claimed, Stop(), lambda: None))
+    task = asyncio.create_task((await runner_of(parts, led))[0].execute(claimed, Stop(), lambda: None))
     await led.up.wait()
     yield claimed.id
     async with asyncio.timeout(PATIENCE):
