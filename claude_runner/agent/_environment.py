@@ -76,6 +76,8 @@ def environment_of(
     }
     chosen |= secrets_of(server) | {name: server[name] for name in _NETWORK if name in server}
     home = server.get("HOME") or str(Path.home())
+    # Its tool servers, and the stand-in model, are on this machine whatever leads out of it.
+    loopback = ",".join(filter(None, (server.get("NO_PROXY") or server.get("no_proxy"), "127.0.0.1")))
     chosen |= {
         "HOME": home,
         "PATH": server.get("PATH") or os.defpath,
@@ -87,18 +89,18 @@ def environment_of(
             workspace
         ),  # what the sandbox lets commands write to; else one folder for all runs
         "TMPDIR": str(workspace),
+        "XDG_CACHE_HOME": str(workspace / "cache"),  # else it logs its MCP servers in the owner's home
+        "NO_PROXY": loopback,
+        "no_proxy": loopback,
         RUN_MARK: run_id,
         **_BEHAVIOUR,
     }
     if endpoint is not None:
         chosen = {name: value for name, value in chosen.items() if name not in secrets_of(server)}
-        loopback = ",".join(filter(None, (chosen.get("NO_PROXY"), "127.0.0.1")))
         chosen |= {
             "ANTHROPIC_BASE_URL": endpoint.base_url,
             "ANTHROPIC_API_KEY": endpoint.api_key,
             "CLAUDE_SECURESTORAGE_CONFIG_DIR": str(state / "claude"),
-            "NO_PROXY": loopback,
-            "no_proxy": loopback,
         }
     return chosen
 
