@@ -44,6 +44,7 @@ HINTS = {
     "list_runs": READS,
     "get_run": READS,
     "kill_run": (False, True, True, False),
+    "list_tool_calls": READS,
 }
 REQUIRED = {
     "list_jobs": [],
@@ -55,28 +56,43 @@ REQUIRED = {
     "list_runs": [],
     "get_run": ["run_id"],
     "kill_run": ["run_id"],
+    "list_tool_calls": [],
 }
 OPTIONAL = {
-    "create_job": {"tools", "timezone", "timeout_minutes", "model", "enabled"},
-    "update_job": {"name", "cron", "prompt", "tools", "timezone", "timeout_minutes", "model", "enabled"},
+    "create_job": {"tools", "timezone", "timeout_minutes", "model", "enabled", "profile", "commands"},
+    "update_job": {
+        "name",
+        "cron",
+        "prompt",
+        "tools",
+        "timezone",
+        "timeout_minutes",
+        "model",
+        "enabled",
+        "profile",
+        "commands",
+    },
+    "list_tool_calls": {"run_id", "server", "limit", "cursor"},
     "list_runs": {"job_id", "state", "trigger", "since", "until", "limit", "cursor"},
     "get_run": {"output_offset", "output_limit", "events_after", "events_limit"},
 }
 SUMMARY_OF_JOB = {
-    "id", "name", "schedule", "cron", "timezone", "enabled", "next_run_at", "prompt", "tools", "last_executed_at",
-    "last_error",
+    "id", "name", "schedule", "cron", "timezone", "enabled", "next_run_at", "prompt", "tools", "profile",
+    "last_executed_at", "last_error",
 }  # fmt: skip
 JOB_FIELDS = SUMMARY_OF_JOB | {
-    "next_runs", "timeout_minutes", "model", "created_at", "updated_at", "tool_warnings", "note",
+    "next_runs", "timeout_minutes", "model", "created_at", "updated_at", "tool_warnings", "note", "commands",
+    "profile_is_default",
 }  # fmt: skip
 SUMMARY_OF_RUN = {
     "id", "job_id", "trigger", "state", "reason", "error", "output", "scheduled_for", "created_at", "started_at",
     "finished_at", "duration_seconds", "total_tokens", "cost_usd", "model", "rehearsal", "report", "parent_run_id",
-    "depth", "not_before",
+    "depth", "not_before", "profile", "denials",
 }  # fmt: skip
 RUN_FIELDS = SUMMARY_OF_RUN | {
     "output_length", "next_output_offset", "prompt", "tools", "tool_warnings", "input_tokens", "output_tokens",
     "cache_read_tokens", "cache_write_tokens", "session_id", "attempt", "events", "events_total", "next_events_after",
+    "commands",
 }  # fmt: skip
 
 Mcp = Client[Any]
@@ -291,13 +307,13 @@ async def test_tools_are_a_list_or_a_text_that_holds_one(mcp: Mcp, tools: list[s
     assert (job["tools"], job["tool_warnings"]) == (["Read", "WebSearch"], [])
 
 
-@pytest.mark.parametrize("written", ["email:send_email", "email.send_email"])
+@pytest.mark.parametrize("written", ["weather:report", "weather.report"])
 async def test_a_tool_of_another_form_is_normalized_with_a_warning(mcp: Mcp, written: str) -> None:
     job = await created(mcp, tools=[written])
-    assert job["tools"] == ["mcp__email__send_email"]
+    assert job["tools"] == ["mcp__weather__report"]
     assert job["tool_warnings"] == [
-        f"Normalized '{written}' to 'mcp__email__send_email'",
-        "'mcp__email__send_email' is not a tool of any server here; runs go without it",
+        f"Normalized '{written}' to 'mcp__weather__report'",
+        "'mcp__weather__report' is not a tool of any server here; runs go without it",
     ]
 
 
@@ -307,9 +323,41 @@ async def test_update_job_warns_of_tools_too(mcp: Mcp) -> None:
     assert (changed["tools"], changed["tool_warnings"]) == (["Read"], ["Normalized 'read' to 'Read'"])
 
 
-async def test_the_default_tools_warn_only_where_bash_cannot_be_confined(mcp: Mcp) -> None:
+async def test_the_default_tools_warn_of_what_runs_go_without(mcp: Mcp) -> None:
     problem = sandbox_problem()
-    assert (await created(mcp))["tool_warnings"] == ([f"runs without Bash: {problem}"] if problem else [])
+    email, *rest = (await created(mcp))["tool_warnings"]
+    assert email.startswith("runs without the server 'email': SENDER_EMAIL, SENDGRID_API_KEY are not set")
+    assert rest == ([f"runs without Bash: {problem}"] if problem else [])
+
+
+async def test_a_job_keeps_its_profile_and_its_commands(mcp: Mcp) -> None:
+    job = await created(mcp, tools=["Bash"], profile="rules", commands=["git status"])
+    assert (job["profile"], job["profile_is_default"], job["commands"]) == ("rules", False, ["git status"])
+    changed = await answer(mcp, "update_job", job_id=job["id"], commands='["npm test"]')
+    assert (changed["profile"], changed["commands"], changed["tools"]) == ("rules", ["npm test"], ["Bash"])
+    [listed] = (await answer(mcp, "list_jobs"))["jobs"]
+    assert listed["profile"] == "rules"
+    back = await answer(mcp, "update_job", job_id=job["id"], profile="default", commands=[])
+    assert (back["profile"], back["profile_is_default"], back["commands"]) == ("contained", True, [])
+
+
+async def test_a_job_that_names_no_profile_has_the_owners_default(mcp: Mcp, app: App) -> None:
+    await app.database.write(
+        lambda c: c.execute(
+            "UPDATE settings SET value = '\"rules\"' WHERE key = 'permission_profile'"
+        ).close()
+    )
+    job = await created(mcp)
+    assert (job["profile"], job["profile_is_default"]) == ("rules", True)
+    assert any("runs without Bash: the profile 'rules' grants just" in line for line in job["tool_warnings"])
+
+
+async def test_the_profile_full_is_refused_while_the_owner_wants_runs_contained(mcp: Mcp) -> None:
+    sentence = await refusal(mcp, "create_job", **JOB, profile="full")
+    assert "only where the owner has set sandbox_mode to false" in sentence
+    job = await created(mcp)
+    assert await refusal(mcp, "update_job", job_id=job["id"], profile="full") == sentence
+    assert (await answer(mcp, "get_job", job_id=job["id"]))["profile"] == "contained"
 
 
 async def test_a_job_whose_tools_are_not_allowed_any_more_says_so(mcp: Mcp, app: App) -> None:

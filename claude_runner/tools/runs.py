@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from claude_runner.permissions import Profile
 from claude_runner.runs import EventPage, ReportStatus, Run, RunFilter, State, StoredEvent, Trigger
 from claude_runner.tools._texts import head, iso, read_instant
 from claude_runner.tools._toolbox import ToolGroup, tool
@@ -47,6 +48,8 @@ class RunSummary:
     cost_usd: float | None
     model: str | None
     rehearsal: bool
+    profile: Profile | None
+    denials: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,9 @@ class RunView:
     model: str | None
     session_id: str | None
     rehearsal: bool
+    profile: Profile | None
+    commands: list[str]
+    denials: int
     attempt: int
     events: list[EventView]
     events_total: int
@@ -125,7 +131,8 @@ class RunTools(ToolGroup):
         """List runs, newest first, with state, duration, tokens, cost and error; outputs are cut to their beginning.
 
         report is what the run says itself about its task; where a run scheduled another, that one's parent_run_id
-        tells which. A pending run with a not_before waits for that time; kill_run cancels it.
+        tells which. A pending run with a not_before waits for that time; kill_run cancels it. denials counts the
+        calls of tools that its permissions did not let it make.
 
         Args:
             job_id: Only runs of this job.
@@ -151,7 +158,8 @@ class RunTools(ToolGroup):
     ) -> RunView:
         """Show one run: its state, output, error, tokens, cost, and what happened in it step by step.
 
-        While it runs, output is what Claude has said up to now. A long output or many events come in pages.
+        While it runs, output is what Claude has said up to now. A long output or many events come in pages. profile
+        is what it may do without asking, denials how many calls of tools were denied; list_tool_calls shows each.
 
         Args:
             run_id: The id that trigger_job and list_runs tell.
@@ -207,6 +215,8 @@ class RunTools(ToolGroup):
             cost_usd=run.cost_usd,
             model=run.model,
             rehearsal=run.rehearsal,
+            profile=run.profile,
+            denials=run.denials,
         )
 
     def _view(self, run: Run, output: str | None, offset: int, limit: int, events: EventPage) -> RunView:
@@ -242,6 +252,9 @@ class RunTools(ToolGroup):
             model=run.model,
             session_id=run.session_id,
             rehearsal=run.rehearsal,
+            profile=run.profile,
+            commands=list(run.commands),
+            denials=run.denials,
             attempt=run.attempt,
             events=[_event(event) for event in events.events],
             events_total=events.total,

@@ -1,0 +1,92 @@
+"""Tools that look at the calls of tools."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from claude_runner.runs import ToolCall, Verdict
+from claude_runner.tools._texts import head
+from claude_runner.tools._toolbox import ToolGroup, tool
+
+CallLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """A call of a tool, with the beginnings of long texts."""
+
+    id: str
+    run_id: str | None
+    server: str | None
+    tool: str
+    arguments: dict[str, Any]
+    verdict: Verdict
+    result: str | None
+    result_length: int | None
+    started_at: str
+    duration_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallList:
+    """Some calls, newest first."""
+
+    calls: list[CallView]
+    total: int
+    next_cursor: str | None
+
+
+class CallTools(ToolGroup):
+    """Calls of tools: what was really done."""
+
+    @tool("List calls of tools", reads=True)
+    async def list_tool_calls(
+        self,
+        run_id: str | None = None,
+        server: str | None = None,
+        limit: CallLimit = 50,
+        cursor: str | None = None,
+    ) -> CallList:
+        """List the calls of tools that runs and invoke_internal_mcp_tool made, newest first, with what came of each.
+
+        verdict is `ok`, `error` where the tool failed, `denied` where the run's permissions did not let it make the
+        call, `abandoned` where the run ended meanwhile, and `open` while the call goes on. Every call is written down
+        before it is made. Long arguments and results are cut; get_run shows more of them among a run's events.
+
+        Args:
+            run_id: Only calls of this run.
+            server: Only calls of this MCP server's tools, such as `email`.
+            limit: How many at the most, 1 to 200.
+            cursor: The next_cursor of the page before, for the one after it, with the same filters.
+        """
+        page = await self.app.runs.calls(run_id, server, limit, cursor)
+        return CallList([_view(call) for call in page.calls], page.total, page.next_cursor)
+
+
+def _view(call: ToolCall) -> CallView:
+    return CallView(
+        id=call.id,
+        run_id=call.run_id,
+        server=call.server,
+        tool=call.tool,
+        arguments={name: _short(value) for name, value in call.arguments.items()},
+        verdict=call.verdict,
+        result=None if call.result is None else head(call.result),
+        result_length=call.result_length,
+        started_at=call.started_at.isoformat(),
+        duration_ms=call.duration_ms,
+    )
+
+
+def _short(value: Any) -> Any:
+    """Return JSON with each text in it cut to its beginning."""
+    match value:
+        case str():
+            return head(value)
+        case dict():
+            return {name: _short(part) for name, part in value.items()}
+        case list():
+            return [_short(part) for part in value]
+        case _:
+            return value
