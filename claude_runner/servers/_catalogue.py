@@ -143,7 +143,7 @@ def _shadowed(server: Server, other: Server) -> Server:
     return replace(
         server,
         enabled=False,
-        problem=f"another server, a {other.kind} one, has the same name and is used in its place; rename one of them",
+        problem=f"another server of the same name ({other.kind}) is used in its place; rename one of them",
     )
 
 

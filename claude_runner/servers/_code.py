@@ -72,7 +72,11 @@ def declared(code: str) -> tuple[tuple[str, ...], str | None]:
     Raises:
         InvalidError: There are several such blocks, or it can't be read.
     """
-    blocks = [(line, content) for kind, line, content in _blocks(code) if kind == "script"]
+    blocks = (
+        [(line, content) for kind, line, content in _blocks(code) if kind == "script"]
+        if _CLOSING in code
+        else []
+    )
     if not blocks:
         return (), None
     line, content = blocks[0]

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 
 from claude_runner.config import Settings
 from claude_runner.db import Database, to_text
-from claude_runner.errors import ConflictError, NotFoundError, unusable
+from claude_runner.errors import ConflictError, InvalidError, NotFoundError, unusable
 from claude_runner.hub import Hub, Topic
 from claude_runner.servers._catalogue import (
     Catalogue,
@@ -40,6 +41,8 @@ _REMEMBER: Final = (
     " ON CONFLICT (server) DO UPDATE"
     " SET fingerprint = excluded.fingerprint, tools = excluded.tools, listed_at = excluded.listed_at"
 )
+
+log = logging.getLogger(__name__)
 
 
 class Servers:
@@ -115,8 +118,7 @@ class Servers:
         if server is not None and not is_lost(server):
             way = "; update_mcp_server changes it" if server.kind is Kind.DYNAMIC else ""
             raise ConflictError(
-                f"there is already a server {name!r}, a {server.kind} one{way}; choose another name",
-                field="name",
+                f"there is already a server {name!r} ({server.kind}){way}; choose another name", field="name"
             )
 
     async def enable(self, name: str, enabled: bool, now: datetime) -> Server:  # noqa: FBT001 - on or off
@@ -185,8 +187,10 @@ class Servers:
         taken = {server.name for server in await self.list()}
         for name in new:
             if name not in taken:
-                with suppress(ConflictError):  # another process was first
+                try:
                     await asyncio.to_thread(self._workbench.install, name, self._samples / name, now)
+                except (ConflictError, InvalidError) as error:  # another process was first, or it is a link
+                    log.info("the sample %s was not copied: %s", name, error)
         await self._db.write(lambda c: note_samples(c, new))
 
     @asynccontextmanager
@@ -199,11 +203,12 @@ class Servers:
         """
         check_name(name)
         path = self._state / "locks" / f"{name}.lock"
-        try:
-            with locked(path, name):
-                yield
-        except OSError as error:
-            raise unusable(error, path) from error
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(path, name))
+            except OSError as error:
+                raise unusable(error, path) from error
+            yield
 
     async def stage(
         self, name: str, code: str, description: str | None, variables: Sequence[Variable], now: datetime
@@ -272,7 +277,7 @@ class Servers:
         Raises:
             NotFoundError: There is no such server, or its folder has gone.
         """
-        await self._dynamic_one(name, "has no versions")
+        await self._dynamic_one(name, "have no versions")
         return tuple(await asyncio.to_thread(self._workbench.versions, name))
 
     async def code(self, name: str, version: int | None = None) -> str:
@@ -288,7 +293,7 @@ class Servers:
             InvalidError: The code can't be read.
         """
         if version is not None:
-            await self._dynamic_one(name, "has no versions")
+            await self._dynamic_one(name, "have no versions")
             return await asyncio.to_thread(self._workbench.code, name, version)
         server = await self.get(name)
         if server.folder is None or server.folder.is_symlink():
@@ -306,7 +311,7 @@ class Servers:
         """
         check_name(name)
         if await self.find(name) is not None:
-            server = await self._dynamic_one(name, "can't be deleted this way")
+            server = await self._dynamic_one(name, "are not deleted this way")
             if server.folder is not None:
                 await asyncio.to_thread(self._workbench.remove, name)
         elif not await self._db.read(lambda c: has_rows(c, name)):
@@ -349,7 +354,9 @@ class Servers:
         async with self.lock(name):
             server = await self.get(name)
             if server.kind is not Kind.EXTERNAL:
-                raise ConflictError(f"{name} is a {server.kind} server, not an external one", field="name")
+                raise ConflictError(
+                    f"{name} is one of the {server.kind} servers, not of the external ones", field="name"
+                )
             await self._change(name, remove)
             with suppress(OSError):  # it kept no files
                 await asyncio.to_thread(remove_folder, self._catalogue.data / name)
@@ -366,7 +373,8 @@ class Servers:
                 Kind.EXTERNAL: "remove_external_server removes it",
             }
             raise ConflictError(
-                f"{name} is a {server.kind} server and {otherwise}; {ways[server.kind]}", field="name"
+                f"{name} is one of the {server.kind} servers, which {otherwise}; {ways[server.kind]}",
+                field="name",
             )
         return server
 

@@ -244,8 +244,7 @@ def _check_url(url: object) -> None:
 
 def _refuse_secrets(args: Sequence[str]) -> None:
     """Refuse arguments that look like secrets: they would be kept in the clear, and every process could see them."""
-    pairs = zip(args, [*args[1:], "-"], strict=True)
-    for argument, following in pairs:
+    for argument, following in zip(args, [*args, "-"][1:], strict=True):
         flagged = _SECRET_FLAG.fullmatch(argument) and not following.startswith(("-", "$"))
         if flagged or _SECRET_VALUE.fullmatch(argument):
             name = re.split(r"[=:]", argument)[0]

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -76,25 +76,21 @@ def read_file(folder: Path, name: str, most: int) -> bytes | None:
         os.close(descriptor)
 
 
-def write_file(path: Path, content: bytes, at: datetime) -> None:
-    """Write a file whole or not at all, dated; an older one gives way.
+def write_files(folder: Path, contents: Mapping[str, bytes], at: datetime) -> None:
+    """Write files of a folder, each whole or not at all, dated; older ones give way once all of them are on the disk.
 
     Raises:
         OSError: The outside is in the way.
     """
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    parts = [(folder / f".{name}.part", folder / name, content) for name, content in contents.items()]
     try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.utime(part, (at.timestamp(), at.timestamp()))
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        for part, _, content in parts:
+            _write(part, content, at)
+        for part, path, _ in parts:
+            part.replace(path)
+    finally:
+        for part, _, _ in parts:
+            part.unlink(missing_ok=True)
 
 
 def real_folder(path: Path) -> Path:
@@ -145,6 +141,16 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)  # what resists is swept with what is stale
 
 
+def _write(path: Path, content: bytes, at: datetime) -> None:
+    path.unlink(missing_ok=True)  # what somebody who was killed has left
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    os.utime(path, (at.timestamp(), at.timestamp()))
+
+
 def _made_at(name: str) -> int | None:
     parts = name.split(".")
     is_ours = len(parts) == 4 and not parts[0] and parts[2].isascii() and parts[2].isdigit()
@@ -158,7 +164,7 @@ def _contents(descriptor: int, name: str, most: int) -> bytes:
     if found.st_size > most:
         raise InvalidError(f"{name} has {found.st_size:,} bytes; at most {most:,} are read")
     with open(descriptor, "rb", closefd=False) as file:
-        return file.read(most)
+        return file.read(min(found.st_size, most))  # room for what was asked would be made first
 
 
 def _unreadable(name: str, error: OSError) -> str:

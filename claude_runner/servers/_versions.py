@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from claude_runner.db import to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError, unusable
-from claude_runner.servers._files import new_folder, read_file, real_folder, remove_folder, sweep, write_file
-from claude_runner.servers._folders import CODE, MAX_METADATA_BYTES, METADATA, read_code, read_metadata
+from claude_runner.servers._files import new_folder, read_file, real_folder, remove_folder, sweep, write_files
+from claude_runner.servers._folders import CODE, METADATA, read_code, read_metadata
 from claude_runner.servers._variables import Variable
 
 MAX_KEPT_BYTES: Final = 64 * 2**20  # code that was put there by hand is kept as it is, however large
@@ -65,8 +65,7 @@ class Workbench:
         with _explained(self._staged):
             folder = new_folder(self._staged, name, now)
             try:
-                write_file(folder / CODE, code.encode(), now)
-                write_file(folder / METADATA, _as_json(table), now)
+                write_files(folder, {CODE: code.encode(), METADATA: _as_json(table)}, now)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -87,9 +86,7 @@ class Workbench:
         with _explained(self._root):
             ready = new_folder(self._root, name, now)
             try:
-                for file in (CODE, METADATA):
-                    if (content := read_file(source, file, MAX_KEPT_BYTES)) is not None:
-                        write_file(ready / file, content, now)
+                write_files(ready, _contents(source), now)
                 ready.rename(self._root / name)
             except OSError as error:
                 if error.errno in _TAKEN:
@@ -109,12 +106,12 @@ class Workbench:
         folder = self.folder(name)
         with _explained(folder):
             old = read_file(folder, CODE, MAX_KEPT_BYTES)
-            new = read_file(source, CODE, MAX_KEPT_BYTES) or b""
-            if old is not None and old != new:
+            contents = _contents(source)
+            if old == contents[CODE]:
+                del contents[CODE]  # its date is that of the version
+            elif old is not None:
                 self._keep(folder, old)
-            write_file(folder / METADATA, read_file(source, METADATA, MAX_METADATA_BYTES) or b"{}", now)
-            if old != new:
-                write_file(folder / CODE, new, now)
+            write_files(folder, contents, now)
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of a server's code, oldest first."""
@@ -175,7 +172,13 @@ class Workbench:
         number = earlier[-1][0] if earlier else 0
         if earlier and read_file(kept, earlier[-1][1].name, MAX_KEPT_BYTES) == code:
             return
-        write_file(kept / f"{number + 1:04d}.py", code, _changed(folder / CODE))
+        write_files(kept, {f"{number + 1:04d}.py": code}, _changed(folder / CODE))
+
+
+def _contents(source: Path) -> dict[str, bytes]:
+    """Return a server's two files, the metadata only where there is any."""
+    read = {file: read_file(source, file, MAX_KEPT_BYTES) for file in (CODE, METADATA)}
+    return {CODE: b""} | {file: content for file, content in read.items() if content is not None}
 
 
 def _earlier(folder: Path) -> list[tuple[int, Path]]:
