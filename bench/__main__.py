@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bench import (
+    catalogue,
     crowd,
     first_request,
     going,
@@ -29,6 +30,7 @@ from bench._figures import Effort, Figure, table
 
 MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
     {
+        "catalogue": catalogue.measure,
         "slots": slots.measure,
         "first_request": first_request.measure,
         "starts": starts.measure,

@@ -23,6 +23,7 @@ class Effort:
         going: Runs that go on at once in the server that is weighed.
         kills: Runs that are killed.
         successions: Leaders that are killed.
+        listings: Listings of two hundred servers.
         streams: Streams of each kind that are redacted.
     """
 
@@ -36,6 +37,7 @@ class Effort:
     going: int = 16
     kills: int = 20
     successions: int = 5
+    listings: int = 50
     streams: int = 5
 
 
