@@ -307,13 +307,13 @@ async def test_tools_are_a_list_or_a_text_that_holds_one(mcp: Mcp, tools: list[s
     assert (job["tools"], job["tool_warnings"]) == (["Read", "WebSearch"], [])
 
 
-@pytest.mark.parametrize("written", ["weather:report", "weather.report"])
+@pytest.mark.parametrize("written", ["weather:sunshine", "weather.sunshine"])
 async def test_a_tool_of_another_form_is_normalized_with_a_warning(mcp: Mcp, written: str) -> None:
     job = await created(mcp, tools=[written])
-    assert job["tools"] == ["mcp__weather__report"]
+    assert job["tools"] == ["mcp__weather__sunshine"]
     assert job["tool_warnings"] == [
-        f"Normalized '{written}' to 'mcp__weather__report'",
-        "'mcp__weather__report' is not a tool of any server here; runs go without it",
+        f"Normalized '{written}' to 'mcp__weather__sunshine'",
+        "'mcp__weather__sunshine' is not a tool of any server here; runs go without it",
     ]
 
 

@@ -111,7 +111,7 @@ def _closest(name: str, known: dict[str, KnownServer]) -> str:
         for tool in server.tools or ():
             full = tool_name(server.name, tool)
             candidates[full.lower()] = candidates[tool.lower()] = full
-    close = difflib.get_close_matches(name.lower(), candidates, n=2, cutoff=0.7)
+    close = difflib.get_close_matches(name.lower(), candidates, n=2, cutoff=0.75)
     suggestions = dict.fromkeys(candidates[candidate] for candidate in close)
     if not suggestions:
         return ""
