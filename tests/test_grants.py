@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_runner.errors import InvalidError
-from claude_runner.grants import BUILT_INS, MAX_TOOLS, read_tools, resolve
+from claude_runner.grants import (
+    BUILT_INS,
+    MAX_TOOLS,
+    KnownServer,
+    ServerGrant,
+    read_tools,
+    resolve,
+    tool_name,
+)
+from claude_runner.permissions import Profile
 
 ALLOWED = ("WebSearch", "Read", "Write", "Bash")
 PROBLEM = "there is no sandbox here"
@@ -145,3 +154,132 @@ def test_a_list_never_grants_a_built_in_that_is_not_allowed(names: list[str]) ->
     except InvalidError:
         return
     assert set(grant.built_ins) <= {"Read"}
+
+
+# Profiles
+
+
+def test_outside_of_a_sandbox_bash_needs_none() -> None:
+    grant = resolve(("Bash",), ALLOWED, PROBLEM, profile=Profile.RULES, commands=("git status",))
+    assert (grant.built_ins, grant.warnings, grant.profile) == (("Bash",), (), Profile.RULES)
+    assert resolve((), ALLOWED, PROBLEM, profile=Profile.FULL).built_ins == ALLOWED
+
+
+@pytest.mark.parametrize("tools", [("Bash", "Read"), ()])
+def test_rules_without_commands_is_without_bash(tools: tuple[str, ...]) -> None:
+    grant = resolve(tools, ALLOWED, None, profile=Profile.RULES)
+    assert "Bash" not in grant.built_ins
+    assert grant.warnings == (
+        "runs without Bash: the profile 'rules' grants just the commands that commands names, and it names none",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tools", "profile", "had"),
+    [
+        (("Bash",), Profile.CONTAINED, "the profile 'contained'"),
+        (("Bash",), Profile.FULL, "the profile 'full'"),
+        (("Read",), Profile.RULES, "Read"),
+        (("mcp__a__*",), Profile.RULES, "no tools"),
+    ],
+)
+def test_commands_without_effect_are_told_of(tools: tuple[str, ...], profile: Profile, had: str) -> None:
+    *_, last = resolve(tools, ALLOWED, None, profile=profile, commands=("git status",)).warnings
+    assert last == f"commands has no effect: it is for Bash under the profile 'rules', and runs have {had}"
+
+
+# MCP servers
+
+
+EMAIL = KnownServer("email", tools=("send_email", "get_email_status"))
+NEW = KnownServer("new")  # never started
+OFF = KnownServer("off", enabled=False, tools=("go",))
+POOR = KnownServer("poor", tools=("ask",), missing=("A_KEY", "B_KEY"))
+BROKEN = KnownServer("broken", problem="its code has a syntax error")
+SERVERS = (EMAIL, NEW, OFF, POOR, BROKEN)
+LACK = "A_KEY, B_KEY are not set; set_server_credential('poor', 'A_KEY', …) sets one"
+
+
+def test_an_empty_list_grants_every_enabled_server_that_lacks_nothing() -> None:
+    grant = resolve((), ("Read",), None, servers=SERVERS)
+    assert (grant.tools, grant.servers) == ((), (ServerGrant("email"), ServerGrant("new")))
+    assert grant.warnings == (
+        f"runs without the server 'poor': {LACK}",
+        "runs without the server 'broken': its code has a syntax error",
+    )
+
+
+def test_a_list_grants_just_the_servers_and_tools_it_names() -> None:
+    grant = resolve(("mcp__email__send_email", "mcp__new__*", "Read"), ("Read",), None, servers=SERVERS)
+    assert grant.servers == (ServerGrant("email", ("send_email",)), ServerGrant("new"))
+    assert (grant.built_ins, grant.warnings, grant.unavailable) == (("Read",), (), ())
+
+
+@pytest.mark.parametrize("written", ["mcp__email", "email:*", "email.*"])
+def test_all_of_a_server_can_be_written_in_short(written: str) -> None:
+    grant = resolve((written,), (), None, servers=SERVERS)
+    assert (grant.tools, grant.servers) == (("mcp__email__*",), (ServerGrant("email"),))
+    assert grant.warnings == (f"Normalized '{written}' to 'mcp__email__*'",)
+
+
+def test_one_tool_and_all_of_a_server_are_all_of_it() -> None:
+    grant = resolve(("mcp__email__*", "mcp__email__send_email"), (), None, servers=SERVERS)
+    assert grant.servers == (ServerGrant("email"),)
+
+
+@pytest.mark.parametrize(
+    ("named", "warning"),
+    [
+        (
+            "mcp__email__send_mail",
+            "the server 'email' has no tool 'send_mail' (did you mean 'mcp__email__send_email'?)",
+        ),
+        (
+            "mcp__emial__send_email",
+            "is not a tool of any server here; runs go without it (did you mean 'mcp__email__",
+        ),
+        (
+            "mcp__off__go",
+            "the server 'off' is disabled, so runs can't use its tools; enable it, or leave them out",
+        ),
+        ("mcp__poor__ask", f"the server 'poor' can't do its work yet: {LACK}"),
+        ("mcp__broken__x", "the server 'broken' can't do its work yet: its code has a syntax error"),
+        ("email", "'email' is not a known tool; runs go without it (did you mean 'mcp__email__*'?)"),
+        (
+            "send_email",
+            "'send_email' is not a known tool; runs go without it (did you mean 'mcp__email__send_email'?)",
+        ),
+        ("Raed", "'Raed' is not a known tool; runs go without it (did you mean 'Read'?)"),
+    ],
+)
+def test_what_is_amiss_is_told_with_what_may_be_meant(named: str, warning: str) -> None:
+    [told] = resolve((named,), (), None, servers=SERVERS).warnings
+    assert warning in told
+
+
+@pytest.mark.parametrize("name", ["emial", "off", "broken"])
+def test_a_server_that_cannot_be_had_is_told_apart(name: str) -> None:
+    grant = resolve((f"mcp__{name}__x",), (), None, servers=SERVERS)
+    assert (grant.servers, grant.unavailable) == ((), (name,))
+
+
+def test_a_server_that_was_never_started_is_not_said_to_lack_a_tool() -> None:
+    grant = resolve(("mcp__new__anything",), (), None, servers=SERVERS)
+    assert (grant.servers, grant.warnings) == ((ServerGrant("new", ("anything",)),), ())
+
+
+def test_a_tool_is_called_as_claude_code_calls_it() -> None:
+    assert tool_name("a-b", "get.fact now") == "mcp__a-b__get_fact_now"
+    dotted = KnownServer("dotted", tools=("get.fact",))
+    assert resolve(("mcp__dotted__get_fact",), (), None, servers=(dotted,)).warnings == ()
+
+
+@given(
+    st.lists(
+        st.sampled_from(["mcp__email__send_email", "mcp__off__*", "email:x", "nope", "Read", "mcp__new"])
+    )
+)
+def test_no_server_that_is_disabled_or_not_named_is_ever_granted(names: list[str]) -> None:
+    grant = resolve(tuple(names), ("Read",), None, servers=SERVERS)
+    wanted = {"email", "new"} if not names else {name for name in ("email", "new") if name in "".join(names)}
+    assert {server.name for server in grant.servers} == wanted

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_runner import permissions
 from claude_runner.agent import ClaudeAgent
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
@@ -108,14 +107,14 @@ def test_a_default_is_not_had_either_where_it_may_not_be() -> None:
 
 
 def test_root_is_refused_full_and_told_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(permissions.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(InvalidError, match=r"Run the server as a user of its own; or, .* put IS_SANDBOX=1"):
         WIDE.granted(Profile.FULL, {})
     assert WIDE.granted(Profile.FULL, {"IS_SANDBOX": "1"}) is Profile.FULL
 
 
 def test_who_is_not_root_may_have_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(permissions.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert WIDE.granted(Profile.FULL, {}) is Profile.FULL
 
 
