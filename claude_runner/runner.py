@@ -8,23 +8,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
 
 from claude_runner import inside, jobs, runs
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
-from claude_runner.errors import InvalidError, RunnerError, UnavailableError, unusable
+from claude_runner.errors import RunnerError, UnavailableError, unusable
 from claude_runner.hub import Hub, Topic
-from claude_runner.jobs import Job
+from claude_runner.orders import granted, order_of, working_folder
 from claude_runner.pool import Door
 from claude_runner.reach import Reach
 from claude_runner.recorder import Recorder, Waiting
 from claude_runner.redaction import Redactor
 from claude_runner.runs import Ending, Granted, Run, Runs, State
-from claude_runner.schedule import local_timezone
 
 T = TypeVar("T")
 
@@ -49,16 +46,6 @@ SILENT: Final = {
         360, StopCause(State.ERROR, "silent", "nothing was heard of it for 6 minutes, so it was ended")
     ),
 }
-
-INSTRUCTIONS: Final = """\
-You carry out a task unattended, started by {origin}. Nobody reads along and nobody answers questions: where something
-is unclear, decide as the person who wrote the task would, and go on.
-Working directory: {folder}
-It is yours, it is kept between the runs of this job, and it is the only place you can write to.
-It is now {now}.
-If something can't be done with the tools you have, say so plainly; never claim to have done what you have not. End
-with a short report of what was done and found: it is what people read.
-"""
 
 log = logging.getLogger(__name__)
 
@@ -142,35 +129,13 @@ class Runner:
         job = (
             None if run.job_id is None else await self.database.read(lambda c: jobs.find(c, run.job_id or ""))
         )
-        try:
-            grant = await self.reach.grant(run.tools, run.profile, run.commands)
-        except InvalidError as error:
-            reason = "profile_refused" if error.field == "profile" else "tool_refused"
-            return Ending(State.ERROR, reason=reason, error=str(error))
+        grant = await granted(self.reach, run)
         recorder.granted = Granted(grant.profile, grant.warnings)
-        folder = self.settings.playground / (run.job_id or f"run-{run.id}")
-        try:
-            await asyncio.to_thread(_make_private, folder, self.settings.playground)
-        except OSError as error:
-            return Ending(
-                State.ERROR, reason="folder_unavailable", error=f"can't make {folder}: {error.strerror}"
-            )
+        folder = await working_folder(run, self.settings)
         wanted = await self.reach.wanted(grant)
-        return Order(
-            run_id=run.id,
-            session_id=run.session_id or "",
-            prompt=run.prompt,
-            instructions=_instructions(job, folder, self.clock.now()),
-            built_ins=grant.built_ins,
-            folder=folder,
-            profile=grant.profile,
-            commands=run.commands,
-            mcp_config=await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None,
-            mcp_tools=tuple(name for each in wanted for name in each.full_names()),
-            mcp_servers=tuple(each.name for each in wanted),
-            model=run.model,
-            endpoint=await self.rehearsal() if run.rehearsal else None,
-        )
+        mcp_config = await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None
+        endpoint = await self.rehearsal() if run.rehearsal else None
+        return order_of(run, job, grant, folder, wanted, mcp_config, endpoint, self.clock.now())
 
     async def _watch(self, run: Run, recorder: Recorder, ended: asyncio.Event, stop: Stop) -> None:
         """Stop a run that takes too long as a whole, does not start, or has gone silent."""
@@ -243,21 +208,5 @@ async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, T]) -> T | None:
     return None if working.cancelled() else working.result()
 
 
-def _make_private(folder: Path, playground: Path) -> None:
-    """Make a job's folder, for nobody but the owner to look into."""
-    playground.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-
-
 def _failed(error: RunnerError) -> Ending:
     return Ending(State.ERROR, reason=error.code, error=str(error))
-
-
-def _instructions(job: Job | None, folder: Path, now: datetime) -> str:
-    zone = job.timezone if job else local_timezone()
-    local = now.astimezone(ZoneInfo(zone))
-    return INSTRUCTIONS.format(
-        origin=f"the job '{job.name}'" if job else "a person",
-        folder=folder,
-        now=f"{local:%A, %d %B %Y, %H:%M} ({zone})",
-    )
