@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeSDKClient
 
 WAIT_SECONDS: Final = 15.0  # longer than Claude Code itself waits for one to answer
-LOOK_EVERY_SECONDS: Final = 0.02  # a look takes a few milliseconds
+LOOK_EVERY_SECONDS: Final = 0.005  # a look takes a millisecond, and the model waits for it
 
 
 async def missing_servers(client: "ClaudeSDKClient", needed: Sequence[str]) -> str | None:

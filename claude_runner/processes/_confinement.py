@@ -72,28 +72,28 @@ class Confinement:
             "/",
             *_SYSTEM,
         ]
-        for folder in _outermost((*self.hidden, *_ALWAYS_HIDDEN, Path("/tmp"))):  # noqa: S108 - made anew inside
+        covered = _outermost((*self.hidden, *_ALWAYS_HIDDEN, Path("/tmp")))  # noqa: S108 - made anew inside
+        for folder in covered:
             command += ["--tmpfs", str(folder)]
+        shown = {(path, "--ro-bind") for path in (*self.readable, *_interpreter()) if path.exists()}
+        shown |= {(path, "--bind") for path in self.writable if path.exists()}
         # Outer folders before what lies in them, else they would cover it again.
-        shown = [(path, "--ro-bind") for path in (*self.readable, *interpreter())]
-        shown += [(path, "--bind") for path in self.writable]
-        for path, option in sorted((path.resolve(), option) for path, option in shown):
-            if path.exists():
-                command += [option, str(path), str(path)]
+        for seen, option in sorted({(name, option) for path, option in shown for name in _names(path)}):
+            if option == "--bind" or any(seen.is_relative_to(folder) for folder in covered):
+                command += [option, str(seen.resolve()), str(seen)]
         return [*command, "--", *program]
 
 
 @functools.cache
-def interpreter() -> tuple[Path, ...]:
+def _interpreter() -> tuple[Path, ...]:
     """Return the folders that this Python and its packages are in."""
     paths = {Path(sys.prefix), Path(sys.base_prefix), *map(Path, sysconfig.get_paths().values())}
-    paths |= {Path(sys.executable).resolve().parent}
-    return tuple(path for path in _outermost(paths) if not _is_system(path))
+    return (*paths, Path(sys.executable).resolve().parent)
 
 
-def _is_system(path: Path) -> bool:
-    """Tell whether a path is shown anyway: nothing of the system's own folders is ever hidden."""
-    return path == Path("/") or path.parts[1] in {"usr", "bin", "lib", "etc", "opt"}
+def _names(path: Path) -> set[Path]:
+    """Return the path as it was given, and as it is without symbolic links: either may be asked for."""
+    return {path.absolute(), path.resolve()}
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
