@@ -46,14 +46,7 @@ INSTALL: Final = (
 )
 
 _PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_QUIET: Final = (
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-domain-reliability",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-pings",
-)
+_QUIET: Final = ("--disable-background-networking", "--disable-domain-reliability", "--no-pings")
 _NETWORK: Final = {
     "NAME_NOT_RESOLVED": "there is no such host, or no network",
     "CONNECTION_REFUSED": "nothing listens there",
@@ -142,6 +135,7 @@ class Tools:
         """
         _check_url(url)
         async with self._page(seconds) as page:
+            await _stop(page)
             response = await page.goto(url, wait_until="domcontentloaded", timeout=seconds * 1000)
             with contextlib.suppress(PatienceError):  # some pages never stop loading
                 await page.wait_for_load_state("load", timeout=SETTLE_SECONDS * 1000)
@@ -292,6 +286,16 @@ class Tools:
         return View(page.url[:2000], title[:500], status)
 
 
+async def _stop(page: Page) -> None:
+    """End what is still loading: while a host does not answer, Chromium may refuse to go anywhere else."""
+    with contextlib.suppress(
+        Error
+    ):  # a page that is just being replaced by Chromium's own on what went wrong
+        session = await page.context.new_cdp_session(page)
+        await session.send("Page.stopLoading")
+        await session.detach()
+
+
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -343,13 +347,13 @@ def _sandboxed() -> bool:
 
 
 def _why_not_started(error: Error) -> str:
-    if "No usable sandbox" in error.message or "sandbox" in error.message.partition("Call log")[0].lower():
+    if "sandboxing failed" in error.message:
         return (
             "the browser did not start: the system does not let it confine its pages (user namespaces are switched "
             "off). Switch them on, or set CHROMIUM_SANDBOX of the playwright server to off"
         )
-    said = [line for line in error.message.splitlines() if "error" in line.lower()]
-    return f"the browser did not start: {' '.join(said[-3:])[:500] or error.message[:500]}"
+    said = " ".join(re.findall(r"\[err\] (.*)", error.message)[-3:])[:500]
+    return f"the browser did not start: {said or 'the program ended, or did not answer, without a word'}"
 
 
 async def _picture(
