@@ -4,20 +4,12 @@ import re
 from typing import Final
 
 from claude_runner.errors import InvalidError
+from claude_runner.servers import is_credential
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 SHOWN: Final = 60  # characters of a name that a sentence repeats
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-
-# A value given to these would decide which code the server's process runs, or where it believes to be.
-_RESERVED: Final = re.compile(
-    r"""
-    BASH_ENV | ENV | GCONV_PATH | GLIBC_TUNABLES | IFS | NODE_OPTIONS | NODE_PATH | OPENSSL_CONF | PATH | SHELL
-    | DATA_DIR | HOME | LANG | TE?MP | TMPDIR | TZ | PYTHON.* | (CLAUDE_RUNNER | DYLD | LC | LD)_.*
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
 
 
 def check(key: str, value: str) -> None:
@@ -32,7 +24,7 @@ def check(key: str, value: str) -> None:
             " SENDGRID_API_KEY: 1 to 100 letters, digits and underscores, the first no digit",
             field="key",
         )
-    if _RESERVED.fullmatch(key):
+    if not is_credential(key):
         raise InvalidError(f"{key} is set by the system; give the credential another name", field="key")
     _check_value(key, value)
 

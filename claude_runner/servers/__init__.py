@@ -10,7 +10,7 @@ from claude_runner.servers._collection import SAMPLES, Servers
 from claude_runner.servers._external import ExternalDraft
 from claude_runner.servers._names import RUNNER, check_name
 from claude_runner.servers._records import Kind, Server, ToolInfo
-from claude_runner.servers._variables import Variable
+from claude_runner.servers._variables import Variable, is_credential
 from claude_runner.servers._versions import Version
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "Version",
     "check_name",
     "examine",
+    "is_credential",
     "merged",
 ]
