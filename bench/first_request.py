@@ -27,6 +27,7 @@ from tests.support import content, ended
 
 MOST: Final = 1.15
 WARM_UPS: Final = 2
+TOOLS: Final = ("Read", "Write", "Edit", "Bash")  # without MCP servers, which the bare client could not reach
 
 
 def measure(effort: Effort) -> list[Figure]:
@@ -45,7 +46,7 @@ async def _rounds(count: int) -> tuple[list[float], list[float]]:
             await agent.warm_up()
             async with open_app(settings, agent=agent) as app, Client(await build_mcp(app)) as client:
                 job = await app.jobs.add(
-                    JobDraft("now and then", "0 0 1 1 *", "Greet.", "UTC"), app.clock.now()
+                    JobDraft("now and then", "0 0 1 1 *", "Greet.", "UTC", tools=TOOLS), app.clock.now()
                 )
 
                 async def ours() -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from claude_runner.agent._endings import ending_of_failure, ending_of_result, ending_without
 from claude_runner.agent._environment import RUN_MARK
+from claude_runner.agent._hooks import hooks_for
 from claude_runner.agent._options import StderrTail, options_of, pid_file, shell_file, write_launcher
 from claude_runner.agent._protocol import Listener, Order, Stop
 from claude_runner.agent._servers import missing_servers
@@ -60,7 +61,8 @@ class ClaudeAgent:
             self._launcher = write_launcher(self._settings.state, self._cli)
         async with self._workspace(order) as workspace:
             stderr = StderrTail()
-            options = options_of(order, self._settings, self._launcher, workspace, listener, stderr.note)
+            options = options_of(order, self._settings, self._launcher, workspace, stderr.note)
+            options.hooks = hooks_for(listener)
             return await _Conversation(order, options, stderr, listener, pid_file(workspace)).hold(stop)
 
     async def end_leftovers(self, run_ids: Collection[str]) -> int:

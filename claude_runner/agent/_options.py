@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from claude_runner.agent._environment import environment_of, kept, secrets_of
-from claude_runner.agent._hooks import hooks_for
-from claude_runner.agent._protocol import Listener, Order
+from claude_runner.agent._protocol import Order
 from claude_runner.agent._sandbox import sandbox_settings
 from claude_runner.agent._shell import write_shell
 from claude_runner.config import Settings
@@ -52,7 +51,6 @@ def options_of(
     settings: Settings,
     launcher: Path,
     workspace: Path,
-    listener: Listener,
     note: Callable[[str], None],
 ) -> "ClaudeAgentOptions":
     """Return the options of a run, for which a program is written to start its shell commands with.
@@ -62,7 +60,6 @@ def options_of(
         settings: The server's.
         launcher: What to start: the CLI under its guard.
         workspace: A folder of the run's own, for temporary files.
-        listener: Hears of each call of a tool.
         note: Takes each line of the CLI's standard error.
     """
     from claude_agent_sdk import ClaudeAgentOptions  # noqa: PLC0415 - half a second that only a run needs
@@ -71,7 +68,7 @@ def options_of(
     variables |= _of_profile(order, settings, variables, workspace)
     free = order.profile is Profile.FULL
     return ClaudeAgentOptions(
-        model=order.endpoint.model if order.endpoint else order.model,
+        model=(order.endpoint and order.endpoint.model) or order.model,
         system_prompt=order.instructions,
         cwd=order.folder,
         cli_path=launcher,
@@ -83,10 +80,10 @@ def options_of(
         disallowed_tools=list(_NO_FETCHING) if "WebFetch" in order.built_ins and not free else [],
         permission_mode="bypassPermissions" if free else "dontAsk",
         sandbox=_sandbox(order, settings, workspace, variables),
-        hooks=hooks_for(listener),
         # By path: on the command line everybody on the machine could read the tokens in it.
         mcp_servers={} if order.mcp_config is None else order.mcp_config,
         session_id=order.session_id,
+        extra_args={} if order.kept else {"no-session-persistence": None},
         max_turns=MAX_TURNS,
         include_partial_messages=True,
         verbatim_prompts=True,  # else "@/path" in a prompt reads that file, and "/name" is a command
