@@ -2,19 +2,27 @@
 
 import difflib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from anyio import CancelScope
+
 from claude_runner.config import Clock
-from claude_runner.errors import ConflictError, InvalidError, NotFoundError, RunnerError
-from claude_runner.grants import split_name
-from claude_runner.pool import Pool
+from claude_runner.errors import ConflictError, InvalidError, NotFoundError, RunnerError, UnavailableError
+from claude_runner.grants import plain, split_name, tool_name
+from claude_runner.pool import Json, Pool
 from claude_runner.redaction import Redactor
 from claude_runner.runs import ClosedCall, NewCall, Runs, Verdict
 from claude_runner.servers import RUNNER, Server, Servers
 
 MAX_SHOWN: Final = 300  # characters of what is wrong with a payload
+MAX_CHECKERS: Final = 500  # tools whose schemas are kept ready
+# Left to the server to check: an expression can be written so that looking for it never ends.
+_EXPRESSIONS: Final = ("pattern", "patternProperties", "unevaluatedProperties")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Invocations:
     runs: Runs
     redactor: Redactor
     clock: Clock
-    _checkers: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _checkers: dict[tuple[str, str], tuple[Json, Any]] = field(default_factory=dict)
 
     async def invoke(self, name: str, payload: Mapping[str, Any], seconds: float) -> Outcome:
         """Call a tool; the call is kept in the log of tool calls, however it ends.
@@ -60,17 +68,19 @@ class Invocations:
             ServerFailedError: The server does not start, died, or did not answer in time.
         """
         server, tool = await self._found(name)
-        full = f"mcp__{server.name}__{tool}"
+        full = tool_name(server.name, tool)
         call = NewCall(full, self.redactor.value(dict(payload)), self.clock.now())
         begun = self.clock.elapsed()
         try:
-            await self._check(server, tool, payload)
-            result = await self.pool.call(server, tool, payload, seconds=seconds)
+            listed = await self._listed(server, tool)
+            self._check(server, listed, payload)
+            result = await self.pool.call(server, listed["name"], payload, seconds=seconds)
         except RunnerError as error:
             await self._keep(call, Verdict.ERROR, str(error), begun)
             raise
         except BaseException:
-            await self._keep(call, Verdict.ABANDONED, None, begun)
+            with CancelScope(shield=True):  # a client that leaves would cut this off as well
+                await self._keep(call, Verdict.ABANDONED, None, begun)
             raise
         is_error = result.get("isError") is True
         outcome = Outcome(full, is_error, list(result.get("content") or ()), result.get("structuredContent"))
@@ -88,34 +98,69 @@ class Invocations:
             raise InvalidError(
                 "the tools of 'runner' are for runs: they act on the run that calls", field="tool"
             )
-        server = await self.servers.get(split[0])
+        server = await self.servers.get(split[0], "tool")
         if not server.enabled:
             raise ConflictError(f"the server '{server.name}' is disabled; enable it first", field="tool")
         return server, split[1]
 
-    async def _check(self, server: Server, tool: str, payload: Mapping[str, Any]) -> None:
-        """Refuse a tool that is not there, or arguments that do not fit its schema (JSON Schema)."""
-        listed = {str(each["name"]): each for each in await self.pool.tools(server)}
-        if tool not in listed:
-            close = difflib.get_close_matches(tool, listed, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(listed) or 'none'}"
-            raise NotFoundError(f"{server.name} has no tool {tool!r}; {hint}", field="tool")
-        key = (server.fingerprint, tool)
-        if key not in self._checkers:
-            from jsonschema.validators import validator_for  # type: ignore[import-untyped]  # noqa: PLC0415 - only who calls needs it
+    async def _listed(self, server: Server, tool: str) -> Json:
+        """Return a tool as its server lists it, by its name there or that which runs know it by."""
+        tools = await self.pool.tools(server)
+        names = [str(each["name"]) for each in tools]
+        for each, name in zip(tools, names, strict=True):
+            if tool in {name, plain(name)}:
+                return each
+        close = difflib.get_close_matches(tool, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names) or 'none'}"
+        raise NotFoundError(f"{server.name} has no tool {tool!r}; {hint}", field="tool")
 
-            schema = listed[tool]["inputSchema"]
-            self._checkers[key] = validator_for(schema)(schema)
-        if wrong := next(self._checkers[key].iter_errors(dict(payload)), None):
+    def _check(self, server: Server, listed: Json, payload: Mapping[str, Any]) -> None:
+        """Refuse arguments that do not fit a tool's schema (JSON Schema); a schema that is none refuses nothing."""
+        from jsonschema import exceptions  # type: ignore[import-untyped]  # noqa: PLC0415 - only who calls needs it
+
+        try:
+            wrong = exceptions.best_match(self._checker(server, listed).iter_errors(dict(payload)))
+        except Exception as error:  # noqa: BLE001 - a schema may be wrong in any way, and point anywhere
+            log.debug("%s: the schema of %s can't be used: %s", server.name, listed["name"], error)
+            return
+        if wrong is not None:
             place = "".join(f"[{step!r}]" for step in wrong.absolute_path)
-            raise InvalidError(
-                f"payload{place} does not fit {tool}: {wrong.message[:MAX_SHOWN]}", field="payload"
-            )
+            sentence = f"payload{place} does not fit {listed['name']}: {wrong.message[:MAX_SHOWN]}"
+            raise InvalidError(self.redactor.text(sentence), field="payload")
+
+    def _checker(self, server: Server, listed: Json) -> Any:
+        """Return what checks a tool's arguments, the same for as long as the server lists the same."""
+        from jsonschema import validators  # noqa: PLC0415 - as above
+        from referencing import Registry  # noqa: PLC0415 - as above
+
+        key, schema = (server.name, str(listed["name"])), listed["inputSchema"]
+        known = self._checkers.get(key)
+        if known is not None and known[0] is schema:
+            return known[1]
+        if len(self._checkers) >= MAX_CHECKERS:
+            self._checkers.clear()
+        kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+        others = kind.VALIDATORS["additionalProperties"]
+        changed = dict.fromkeys(_EXPRESSIONS, _leave) | {
+            "additionalProperties": lambda *it: () if "patternProperties" in it[-1] else others(*it)
+        }
+        # With an empty registry, so that no schema makes us fetch another.
+        checker = validators.extend(kind, changed)(schema, registry=Registry())
+        self._checkers[key] = (schema, checker)
+        return checker
 
     async def _keep(self, call: NewCall, verdict: Verdict, result: str | None, begun: float) -> None:
         duration_ms = round((self.clock.elapsed() - begun) * 1000, 3)
         said = None if result is None else self.redactor.text(result)
-        await self.runs.note_call(ClosedCall(None, call, verdict, said, duration_ms))
+        try:
+            await self.runs.note_call(ClosedCall(None, call, verdict, said, duration_ms))
+        except UnavailableError as error:  # it was made: what came of it is not to be lost for that
+            log.warning("a call of %s can't be written down: %s", call.tool, error)
+
+
+def _leave(*_: object) -> tuple[()]:
+    """Find nothing wrong."""
+    return ()
 
 
 def _text(outcome: Outcome) -> str:

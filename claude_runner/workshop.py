@@ -1,15 +1,27 @@
 """Makes tool servers of code, and changes them: nothing is kept that did not start and list its tools."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from anyio import CancelScope
 
 from claude_runner.config import Clock
 from claude_runner.credentials import Credentials
 from claude_runner.errors import InvalidError, ServerFailedError
 from claude_runner.pool import Json, Pool, infos
-from claude_runner.servers import Findings, Server, Servers, ToolInfo, Variable, examine, merged
+from claude_runner.servers import (
+    ExternalDraft,
+    Findings,
+    Server,
+    Servers,
+    ToolInfo,
+    Variable,
+    examine,
+    merged,
+)
 
 Given = Sequence[str | Mapping[str, Any]]
 
@@ -32,7 +44,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Makes, changes and removes dynamic servers."""
+    """Makes, changes and removes dynamic servers; adds and removes external ones."""
 
     servers: Servers
     pool: Pool
@@ -59,12 +71,9 @@ class Workshop:
             staged = await self.servers.stage(
                 name, code, description, merged(findings.variables, given), self.clock.now()
             )
-            try:
+            async with self._discarded_on_failure(staged):
                 tools, seconds = await self._try_out(name, staged)
                 server = await self.servers.keep_new(name, staged, self.clock.now())
-            except BaseException:
-                await self.servers.discard(staged)
-                raise
         return await self._made(server, tools, seconds)
 
     async def change(
@@ -99,30 +108,68 @@ class Workshop:
             raise InvalidError("there is nothing to change: give code, description, env_vars or version")
         async with self.servers.lock(name):
             old = await self.servers.get(name)
+            await self.servers.versions(name)  # refuses what is not dynamic, or has gone
             if code is None:
-                await self.servers.versions(name)  # refuses what is not dynamic
                 code = await self.servers.code(name, version)
             findings = examine(code)
             variables = merged(findings.variables, _still_read(old, findings) if given is None else given)
             staged = await self.servers.stage(name, code, description, variables, self.clock.now())
-            try:
+            async with self._discarded_on_failure(staged):
                 tools, seconds = await self._try_out(name, staged)
                 server = await self.servers.keep_version(name, staged, self.clock.now())
-            except BaseException:
-                await self.servers.discard(staged)
-                raise
         return await self._made(server, tools, seconds)
 
     async def remove(self, name: str) -> None:
-        """Delete a dynamic server with its code, its files and its credentials.
+        """Delete a dynamic server with its code, its files, its log and its credentials; calls going on are ended.
 
         Raises:
             NotFoundError: There is no such server.
             ConflictError: It is not a dynamic one, or another call is changing it.
+            UnavailableError: Its files can't be deleted.
         """
         async with self.servers.lock(name):
             await self.servers.remove(name)
             await self.credentials.remove_all(name)
+            await self.pool.forget(name)
+
+    async def remove_external(self, name: str) -> None:
+        """Remove an external server with its files, its log and its credentials; calls going on are ended.
+
+        Raises:
+            NotFoundError: There is no such server.
+            ConflictError: It is not an external one, or another call is changing it.
+            UnavailableError: Its files can't be deleted.
+        """
+        await self.servers.remove_external(name)
+        await self.credentials.remove_all(name)
+        await self.pool.forget(name)
+
+    async def add_external(self, draft: ExternalDraft) -> Server:
+        """Add an external server, enabled, and seal the secrets given with it.
+
+        Raises:
+            InvalidError: Something of it can't be used; nothing is kept.
+            ConflictError: The name is taken, or another call is adding it.
+            UnavailableError: It can't be written.
+        """
+        server, secrets = await self.servers.add_external(draft, self.clock.now())
+        try:
+            for key, value in secrets.items():
+                await self.credentials.set(server.name, key, value, self.clock.now())
+        except BaseException:
+            with CancelScope(shield=True):
+                await self.remove_external(server.name)
+            raise
+        return server
+
+    @asynccontextmanager
+    async def _discarded_on_failure(self, staged: Path) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            with CancelScope(shield=True):  # a client that leaves would cut this off as well
+                await self.servers.discard(staged)
+            raise
 
     async def _try_out(self, name: str, staged: Path) -> tuple[tuple[Json, ...], float]:
         """Start what is staged and have it list its tools; raises `InvalidError` where it can't."""

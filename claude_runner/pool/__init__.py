@@ -7,7 +7,8 @@ whole tree when it does not answer.
 
 from claude_runner.pool._door import Door, InProcess, Wanted
 from claude_runner.pool._environments import Environments
-from claude_runner.pool._pool import Patience, Pool, infos
+from claude_runner.pool._pool import Patience, Pool
 from claude_runner.pool._session import Json
+from claude_runner.pool._tools import infos
 
 __all__ = ["Door", "Environments", "InProcess", "Json", "Patience", "Pool", "Wanted", "infos"]

@@ -6,6 +6,7 @@ a run may call is decided when the token is made: it sees no other tool, of this
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from claude_runner.pool._pool import Pool
 from claude_runner.pool._session import Json
 from claude_runner.runs import Run
 from claude_runner.servers import RUNNER, Server
+
+log = logging.getLogger(__name__)
 
 
 class Offered(Protocol):
@@ -109,7 +112,7 @@ class Door:
         self._open: dict[str, Access] = {}
         self._closing = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
-        self._base_url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._base_url: asyncio.Future[str] | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -144,18 +147,21 @@ class Door:
             del self._open[token]
             for call in access.calls:
                 call.cancel()
-            await asyncio.shield(asyncio.create_task(self._pool.end_of_run(run.id)))
+            if access.calls:
+                await asyncio.wait(access.calls)
+            await self._pool.end_of_run(run.id)
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def _check_all(self, wanted: Sequence[Wanted], run_id: str) -> None:
         try:
             async with asyncio.TaskGroup() as checks:
                 for each in wanted:
-                    checks.create_task(self._check(each, run_id))
+                    checks.create_task(self.check(each, run_id))
         except* RunnerError as errors:
             raise _first(errors) from errors
 
-    async def _check(self, wanted: Wanted, run_id: str) -> None:
+    async def check(self, wanted: Wanted, run_id: str) -> None:
+        """See that a server is up and lists the tools named; raises `ServerFailedError` where it does not."""
         listed = {plain(str(tool["name"])) for tool in await self._tools(wanted, run_id)}
         if missing := sorted((wanted.tools or frozenset()) - listed):
             raise ServerFailedError(
@@ -179,23 +185,28 @@ class Door:
 
     async def _opened(self) -> str:
         """Return where the endpoint listens, after opening it for the first who asks."""
-        if self._serving is None:
-            self._serving = asyncio.create_task(self._serve(), name="the door of runs")
+        if self._base_url is None:
+            self._base_url = asyncio.get_running_loop().create_future()
+            self._serving = asyncio.create_task(self._serve(self._base_url), name="the door of runs")
         return await asyncio.shield(self._base_url)
 
-    async def _serve(self) -> None:
+    async def _serve(self, base_url: "asyncio.Future[str]") -> None:
         """Serve the endpoint until it is closed; in a task of its own, since what it is made of ends where it began."""
         from claude_runner.loopback import listening  # noqa: PLC0415 - only a run with servers needs it
         from claude_runner.pool._endpoint import endpoint  # noqa: PLC0415 - as above
 
         try:
-            async with endpoint(self._open.get, self.list, self.call) as app, listening(app) as base_url:
-                self._base_url.set_result(base_url)
+            async with endpoint(self._open.get, self.list, self.call) as app, listening(app) as url:
+                base_url.set_result(url)
                 await self._closing.wait()
         except Exception as error:
-            if self._base_url.done():
-                raise
-            self._base_url.set_exception(error)
+            self._base_url = None  # whoever comes next tries again
+            if base_url.done():
+                log.exception("the door of runs was closed by a mistake")
+            else:
+                base_url.set_exception(
+                    unusable(error, "a port of 127.0.0.1") if isinstance(error, OSError) else error
+                )
 
     async def list(self, access: Access, name: str) -> list[Json]:
         """Return the tools of a server that the run may call, as the server lists them."""
@@ -209,11 +220,11 @@ class Door:
             return failed(f"this run may not call {tool[:100]!r} of {name}")
         call = asyncio.create_task(self._carry_out(access.run, wanted, tool, arguments))
         access.calls.add(call)
+        call.add_done_callback(access.calls.discard)
         try:
             await asyncio.wait({call})
         finally:
             call.cancel()
-            access.calls.discard(call)
         return failed("the run has ended") if call.cancelled() else call.result()
 
     async def _carry_out(self, run: Run, wanted: Wanted, tool: str, arguments: Json) -> Json:
@@ -223,6 +234,10 @@ class Door:
             said = await self._inside.call(run, tool, arguments)
         except RunnerError as error:
             return failed(str(error))
+        except Exception:
+            error_id = secrets.token_hex(4)
+            log.exception("run %s: %s of %s: unexpected error %s", run.id, tool, wanted.name, error_id)
+            return failed(f"the server made a mistake; its log tells more under {error_id}")
         text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
         return {"content": [{"type": "text", "text": text}]}
 

@@ -5,14 +5,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from mcp import MCPError
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams
+from mcp_types import (
+    INTERNAL_ERROR,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+)
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_runner import __version__
+from claude_runner.errors import RunnerError
 from claude_runner.pool._session import Json
 
 if TYPE_CHECKING:
@@ -42,14 +52,18 @@ async def endpoint(
         context: "ServerRequestContext[Any, Any]", _params: PaginatedRequestParams | None
     ) -> ListToolsResult:
         scope = cast("Request", context.request).scope
-        return ListToolsResult.model_validate({"tools": await list_tools(scope["access"], scope["server"])})
+        try:
+            tools = await list_tools(scope["access"], scope["server"])
+        except RunnerError as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from error
+        return ListToolsResult.model_validate({"tools": tools})
 
     async def on_call(
         context: "ServerRequestContext[Any, Any]", params: CallToolRequestParams
     ) -> CallToolResult:
         scope = cast("Request", context.request).scope
         result = await call_tool(scope["access"], scope["server"], params.name, params.arguments or {})
-        return CallToolResult.model_validate(result)
+        return _read(result, scope["server"])
 
     server: Server[Any] = Server(
         "claude-runner", version=__version__, on_list_tools=on_list, on_call_tool=on_call
@@ -60,8 +74,10 @@ async def endpoint(
         request = Request(scope)
         access = access_of(request.headers.get("authorization", "").removeprefix("Bearer "))
         name = request.url.path.removeprefix("/")
-        if access is None or name not in access.wanted:
+        if access is None:
             await PlainTextResponse("no such run", 401)(scope, receive, send)
+        elif name not in access.wanted:
+            await PlainTextResponse("this run has no such server", 404)(scope, receive, send)
         elif request.method != "POST":  # nothing is said unasked, and there is no session to end
             await PlainTextResponse("POST only", 405, {"Allow": "POST"})(scope, receive, send)
         else:
@@ -69,3 +85,11 @@ async def endpoint(
 
     async with manager.run():
         yield guarded
+
+
+def _read(result: Json, server: str) -> CallToolResult:
+    try:
+        return CallToolResult.model_validate(result)
+    except ValidationError:
+        said = TextContent(text=f"{server}: its answer can't be read: it is no result of a tool")
+        return CallToolResult(content=[said], is_error=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from claude_runner.config import Settings
-from claude_runner.errors import ServerFailedError
+from claude_runner.errors import ServerFailedError, unusable
 from claude_runner.processes import guard_variables, guarded
 from claude_runner.servers import Server
 
@@ -76,19 +76,11 @@ class Environments:
             await self._run(server, sys.executable, "-I", "-m", "venv", "--without-pip", str(draft))
             python = str(draft / "bin" / "python")
             options = ("--disable-pip-version-check", "--no-input", "--quiet", "--only-binary", ":all:")
-            await self._run(
-                server,
-                sys.executable,
-                "-m",
-                "pip",
-                "--python",
-                python,
-                "install",
-                *options,
-                *server.dependencies,
-            )
-            await asyncio.to_thread(_add_ours, draft)
-            draft.replace(folder)
+            pip = (sys.executable, "-I", "-m", "pip", "--python", python)
+            await self._run(server, *pip, "install", *options, *server.dependencies)
+            await asyncio.to_thread(_keep, draft, folder)
+        except OSError as error:
+            raise unusable(error, folder) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
 
@@ -144,7 +136,9 @@ def _lacking(server: Server) -> list[str]:
 
 
 def _has(wanted: "Requirement") -> bool:
-    if wanted.url is not None:
+    if (
+        wanted.url is not None or wanted.extras
+    ):  # which version that is, and what an extra brings, is not looked into
         return False
     try:
         return wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
@@ -158,9 +152,11 @@ def _key(dependencies: Sequence[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _add_ours(folder: Path) -> None:
-    """Let what the environment does not have be found where we have it, such as FastMCP."""
-    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
+def _keep(draft: Path, folder: Path) -> None:
+    """Let what a new environment does not have be found where we have it, such as FastMCP, and put it in its place."""
+    paths = sysconfig.get_paths(vars={"base": str(draft), "platbase": str(draft)})
     Path(paths["purelib"], "claude-runner.pth").write_text(
         sysconfig.get_path("purelib") + "\n", encoding="utf-8"
     )
+    if not folder.exists():  # another process of this home may have been first
+        draft.replace(folder)

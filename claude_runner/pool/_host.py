@@ -11,6 +11,7 @@ Environment:
 
 import io
 import os
+import select
 import sys
 import traceback
 import types
@@ -39,18 +40,23 @@ class _Stream:
 def main() -> None:
     """Run the server whose file is named on the command line."""
     path = Path(sys.argv[1])
-    _take_the_wire()
+    incoming = _take_the_wire()
     try:
         _serve(_load(path))
-    except SystemExit:
-        _end(_where(path) + "the code ends the program (sys.exit) while it is loaded")
     except BaseException as error:  # noqa: BLE001 - whatever the code raises is told
+        if _has_closed(incoming):  # such as a code that ends with sys.exit(mcp.run())
+            return
+        if isinstance(error, SystemExit):
+            _end(_where(path) + "the code ends the program (sys.exit) in place of serving")
         traceback.print_exc()
         _end(f"{_where(path)}{type(error).__name__}: {error}")
 
 
-def _take_the_wire() -> None:
-    """Keep descriptors 0 and 1 for the protocol, and give the code an empty input and standard error instead."""
+def _take_the_wire() -> int:
+    """Keep descriptors 0 and 1 for the protocol, and give the code an empty input and standard error instead.
+
+    Returns the descriptor on which the client is heard.
+    """
     incoming, outgoing = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
@@ -58,6 +64,14 @@ def _take_the_wire() -> None:
     os.dup2(2, 1)
     sys.stdin = _Stream(sys.stdin, os.fdopen(incoming, "rb"))
     sys.stdout = _Stream(sys.stderr, os.fdopen(outgoing, "wb"))
+    return incoming
+
+
+def _has_closed(incoming: int) -> bool:
+    """Tell whether the client has gone, so that nobody waits for anything any more."""
+    client = select.poll()
+    client.register(incoming, 0)  # of a hang-up it tells unasked
+    return bool(client.poll(0))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -85,7 +99,7 @@ def _serve(names: dict[str, Any]) -> None:
 
 def _is_server(value: object) -> bool:
     """Tell whether it is one of FastMCP or of the MCP SDK, without importing either."""
-    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
+    kinds = {(str(kind.__module__).partition(".")[0], kind.__name__) for kind in type(value).__mro__}
     return bool(kinds & {("fastmcp", "FastMCP"), ("mcp", "MCPServer"), ("mcp", "FastMCP")})
 
 

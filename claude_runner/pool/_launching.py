@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,22 +22,33 @@ _PASSED_ON: Final = (
 )  # fmt: skip
 # What the owner's own programs need besides, such as `npx` to find its cache.
 _OF_THE_OWNER: Final = ("HOME", "USER", "LOGNAME", "SHELL")
-_QUIET: Final = {"FASTMCP_SHOW_SERVER_BANNER": "false", "FASTMCP_CHECK_FOR_UPDATES": "off"}
+# What it logs is for a file, and of what it does by itself only what went wrong.
+_QUIET: Final = {
+    "FASTMCP_SHOW_SERVER_BANNER": "false",
+    "FASTMCP_CHECK_FOR_UPDATES": "off",
+    "FASTMCP_ENABLE_RICH_LOGGING": "false",
+    "FASTMCP_LOG_LEVEL": "WARNING",
+}
 
 
 def launch_of(
-    server: Server, credentials: Mapping[str, str], settings: Settings, python: Path | None = None
+    server: Server,
+    credentials: Mapping[str, str],
+    settings: Settings,
+    workspace: Path,
+    python: Path | None = None,
 ) -> Launch:
-    """Return how a server of a command or of a file is started; its folders are made.
+    """Return how a server of a command or of a file is started; the folder for its files is made.
 
     Args:
         server: Which; not one that is reached by a URL.
         credentials: The server's own, by name: it gets them as variables.
         settings: Ours.
+        workspace: A folder for its temporary files.
         python: The interpreter of an environment of its own; ours where it needs none.
 
     Raises:
-        OSError: A folder can't be made.
+        OSError: The folder can't be made.
         ServerFailedError: The program is not there.
     """
     passed = (*_PASSED_ON, *(_OF_THE_OWNER if server.kind is Kind.EXTERNAL else ()))
@@ -47,7 +57,6 @@ def launch_of(
     environment.setdefault("HOME", str(server.data_dir))
     command = _command(server, python, environment["PATH"])
     server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f"claude-runner-server-{server.name}-"))
     environment |= credentials
     environment |= {"TMPDIR": str(workspace), "DATA_DIR": str(server.data_dir), **_QUIET}
     if confinement_problem() is None:

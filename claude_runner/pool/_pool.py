@@ -2,27 +2,29 @@
 
 import asyncio
 import logging
-import os
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 from claude_runner.config import Clock, Settings
 from claude_runner.credentials import Credentials
-from claude_runner.errors import ServerFailedError
-from claude_runner.hub import Hub, Topic
-from claude_runner.pool._child import start_child
+from claude_runner.errors import ServerFailedError, UnavailableError, unusable
+from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.pool._environments import Environments
-from claude_runner.pool._launching import launch_of
 from claude_runner.pool._session import Json
-from claude_runner.pool._stderr import StderrLog, tail
+from claude_runner.pool._slots import Key, Slot, Slots
+from claude_runner.pool._starting import ENDING, Starter
+from claude_runner.pool._stderr import remove, tail
+from claude_runner.pool._tools import answered, infos
 from claude_runner.redaction import Redactor
-from claude_runner.servers import Server, Servers, ToolInfo
+from claude_runner.servers import Server, Servers
 
 IDLE_CHECK_SECONDS: Final = 15.0
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -42,45 +44,11 @@ class Patience:
     idle: float = 600.0
 
 
-class Connection(Protocol):
-    """A server that can be asked."""
-
-    tools: tuple[Json, ...]
-
-    @property
-    def alive(self) -> bool:
-        """Tell whether it can be asked."""
-        ...
-
-    async def call(self, tool: str, arguments: Json) -> Json:
-        """Call a tool and return its result as it came."""
-        ...
-
-    async def close(self) -> None:
-        """End it, gently first."""
-        ...
-
-    async def kill(self) -> None:
-        """End it at once."""
-        ...
-
-
-class _Slot:
-    """A server that was started, and the calls that are going on."""
-
-    def __init__(self, connection: Connection, fingerprint: str, used_at: float) -> None:
-        self.connection = connection
-        self.fingerprint = fingerprint
-        self.used_at = used_at
-        self.calls = 0
-        self.retired = False
-
-
 class Pool:
     """The servers that are up.
 
-    A server that was changed, disabled or removed, or whose credentials were, answers the calls that are going on and
-    takes no new ones: the next call starts it anew.
+    A server that was changed or disabled, or whose credentials were, answers the calls that are going on and takes no
+    new ones: the next call starts it anew, as it is then.
     """
 
     def __init__(
@@ -99,7 +67,7 @@ class Pool:
 
         Args:
             settings: Ours.
-            servers: Where it is kept what a server listed.
+            servers: What there is to start, and where it is kept what a server listed.
             credentials: What servers get of their own.
             environments: What they are started with.
             redactor: Takes what nobody may read out of what they say.
@@ -108,38 +76,36 @@ class Pool:
             keep_secret: Tells the redactor of all credentials there are.
             patience: How long servers may take.
         """
-        self._settings = settings
+        self.patience = patience or Patience()
         self._servers = servers
-        self._credentials = credentials
-        self._environments = environments
         self._redactor = redactor
         self._hub = hub
         self._clock = clock
-        self._keep_secret = keep_secret
-        self.patience = patience or Patience()
-        self._slots: dict[tuple[str, str], _Slot] = {}
-        self._starting: dict[tuple[str, str], asyncio.Lock] = {}
-        self._start_gate = asyncio.Semaphore(max(2, os.cpu_count() or 1))
-        self._endings: set[asyncio.Task[None]] = set()
+        self._starter = Starter(
+            settings, credentials, environments, redactor, keep_secret, self.patience.start
+        )
+        self._slots = Slots(clock)
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._changes: Subscription | None = None  # while it is open
+        self._turns: Counter[str] = Counter()  # how often a server was changed
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Start servers when they are asked; on leaving, every one is ended."""
         with self._hub.subscribe(Topic.SERVERS, Topic.CREDENTIALS) as changes:
-            watching = asyncio.create_task(
-                self._watch(changes.changed, lambda: {it.key for it in changes.take()})
-            )
+            self._changes = changes
+            watching = asyncio.create_task(self._watch(changes.changed))
             try:
                 yield
             finally:
+                self._changes = None
                 watching.cancel()
-                for key in list(self._slots):
-                    self._retire(key, at_once=True)
-                while self._endings:
-                    await asyncio.wait(self._endings)
+                await self._starter.close()
+                await self._slots.end_all(lambda _: True, ENDING)
+                await asyncio.wait({watching})
 
     async def tools(self, server: Server, run_id: str = "") -> tuple[Json, ...]:
-        """Return what a server lists, starting it where it is not up.
+        """Return what a server lists, without the values of credentials, starting it where it is not up.
 
         Args:
             server: Which.
@@ -147,8 +113,10 @@ class Pool:
 
         Raises:
             ServerFailedError: It does not start.
+            UnavailableError: Its credentials or its folder can't be used.
         """
-        return (await self._up(server, run_id)).connection.tools
+        slot = await self._up(server, run_id)
+        return await self._asked(slot, "what it offers", self.patience.start, self._listed(slot))
 
     async def call(
         self, server: Server, tool: str, arguments: Json, *, run_id: str = "", seconds: float | None = None
@@ -167,152 +135,169 @@ class Pool:
 
         Raises:
             ServerFailedError: It does not start, has no such tool, died, refused, or did not answer in time.
+            UnavailableError: Its credentials or its folder can't be used.
         """
         slot = await self._up(server, run_id)
-        key = _key(server, run_id)
-        if all(known["name"] != tool for known in slot.connection.tools):
-            names = ", ".join(str(known["name"]) for known in slot.connection.tools) or "none"
-            raise ServerFailedError(f"{server.name} has no tool {tool[:100]!r}; it has {names}")
-        limit = seconds or self.patience.call
-        with self._in_use(slot):
-            try:
-                async with asyncio.timeout(limit):
-                    return self._clean(await slot.connection.call(tool, arguments))
-            except TimeoutError as error:
-                self._retire(key, slot, at_once=True)
-                raise ServerFailedError(
-                    f"{server.name} did not answer {tool} within {limit:g} seconds and was ended; "
-                    "the next call starts it anew"
-                ) from error
-            except asyncio.CancelledError:
-                self._retire(key, slot)
-                raise
-            except ServerFailedError as error:
-                raise self._named(server, error) from error
+        calling = self._called(slot, tool, arguments)
+        return await self._asked(slot, tool, seconds or self.patience.call, calling)
 
     async def end_of_run(self, run_id: str) -> None:
-        """End the servers that were kept for a run."""
-        for key in [key for key in self._slots if key[1] == run_id != ""]:
-            self._retire(key, at_once=True)
-        await asyncio.sleep(0)
+        """End the servers that were kept for a run, and return when they have ended."""
+        await self._slots.end_all(lambda slot: slot.key[1] == run_id != "", "its run has ended")
+
+    async def forget(self, name: str) -> None:
+        """End a server that was removed, with the calls that are going on, and delete its log.
+
+        Raises:
+            UnavailableError: The log can't be deleted.
+        """
+        await self._slots.end_all(lambda slot: slot.key[0] == name, "it was removed")
+        path = self._starter.log_path(name)
+        try:
+            await asyncio.to_thread(remove, path)
+        except OSError as error:
+            raise unusable(error, path) from error
 
     async def try_out(self, server: Server) -> tuple[tuple[Json, ...], float]:
         """Start a server beside the others, end it, and return the tools it lists and the seconds its start took.
 
+        Args:
+            server: Which; it is started as it is given.
+
         Raises:
             ServerFailedError: It does not start.
+            UnavailableError: Its credentials or its folder can't be used.
         """
         begun = self._clock.elapsed()
-        connection = await self._start(server)
-        seconds = self._clock.elapsed() - begun
-        await asyncio.shield(asyncio.create_task(connection.kill()))
-        return connection.tools, seconds
+        slot = await self._started(("", ""), server)
+        try:
+            return await self._listed(slot), self._clock.elapsed() - begun
+        finally:
+            await self._slots.end_all(lambda it: it is slot, "it was tried out")
 
-    async def is_up(self, server: Server) -> bool:
+    def is_up(self, server: Server) -> bool:
         """Tell whether a call would find it started."""
-        slot = self._slots.get(_key(server, ""))
-        return slot is not None and slot.connection.alive
+        slot = self._slots.find(_key(server, ""))
+        return slot is not None and slot.fingerprint == server.fingerprint
 
     async def said(self, name: str, lines: int) -> list[str]:
-        """Return the last lines that a server wrote to standard error, whichever process it ran in."""
-        return await asyncio.to_thread(tail, self._log_path(name), lines)
+        """Return the last lines that a server wrote to standard error, whichever process it ran in.
 
-    async def _up(self, server: Server, run_id: str) -> _Slot:
-        """Return a server that is up, starting it where it is not."""
+        Raises:
+            UnavailableError: They can't be read.
+        """
+        path = self._starter.log_path(name)
+        try:
+            return await asyncio.to_thread(tail, path, lines)
+        except OSError as error:
+            raise unusable(error, path) from error
+
+    async def _up(self, server: Server, run_id: str) -> Slot:
+        """Return a server that takes calls, started as it is now where there is none.
+
+        It may be retired in the very next turn of the loop: nothing is to be awaited before it is in use.
+        """
         key = _key(server, run_id)
-        async with self._starting.setdefault(key, asyncio.Lock()):
-            slot = self._slots.get(key)
-            if slot is None or not slot.connection.alive or slot.fingerprint != server.fingerprint:
-                self._retire(key)
-                connection = await self._start(server)
-                slot = self._slots[key] = _Slot(connection, server.fingerprint, self._clock.elapsed())
-                await self._servers.remember_tools(server, infos(connection.tools), self._clock.now())
-            slot.used_at = self._clock.elapsed()
-            return slot
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            while True:
+                self._heed_changes()
+                slot = self._slots.find(key)
+                if slot is not None and slot.fingerprint == server.fingerprint:
+                    return slot
+                server = await self._as_it_is(server)  # who asks may have known it for hours
+                slot = self._slots.find(key)
+                if slot is None:
+                    await self._fill(key, server)
+                elif slot.fingerprint != server.fingerprint:  # its files were changed by hand
+                    self._slots.retire(slot)
 
-    async def _start(self, server: Server) -> Connection:
-        if server.problem is not None:
-            raise ServerFailedError(f"{server.name} can't be started: {server.problem}")
-        values = await self._credentials.of(server.name)
-        if values:  # before anybody is given one
-            await self._keep_secret()
-        async with self._start_gate:
+    async def _fill(self, key: Key, server: Server) -> None:
+        """Start a server to take calls; whether it still may is looked at next."""
+        turn = self._turn(server.name)
+        slot = await self._started(key, server)
+        if turn != self._turn(server.name):  # it was changed while it was started
+            self._slots.retire(slot)
+            return
+        self._slots.take_calls(slot)
+        with self._slots.in_use(slot):
             try:
-                if server.url is not None:
-                    from claude_runner.pool._remote import connect  # noqa: PLC0415 - it imports much
+                tools = infos(await self._listed(slot))
+                await self._servers.remember_tools(server, tools, self._clock.now())
+            except UnavailableError as error:
+                log.warning("what %s lists can't be kept: %s", server.name, error)
 
-                    return await connect(server, values, self.patience.start)
-                python = await self._environments.python_for(server)
-                launch = await asyncio.to_thread(launch_of, server, values, self._settings, python)
-                stderr = StderrLog(self._log_path(server.name), self._redactor)
-                mark = f"{server.name}-{secrets.token_hex(8)}"
-                return await start_child(launch, mark, stderr, self.patience.start)
+    async def _started(self, key: Key, server: Server) -> Slot:
+        slot = self._slots.new(key, await self._starter.start(server), server.fingerprint)
+        if self._changes is None:
+            await self._slots.end_all(lambda it: it is slot, ENDING)
+            raise ServerFailedError(f"{server.name}: {ENDING}")
+        return slot
+
+    async def _as_it_is(self, server: Server) -> Server:
+        """Return a server as it is now; raises `ServerFailedError` where it may not be started."""
+        current = await self._servers.find(server.name)
+        if current is None:
+            raise ServerFailedError(f"{server.name} is no more: it was removed")
+        if not current.enabled:
+            raise ServerFailedError(f"{server.name} is disabled")
+        return current
+
+    async def _asked(self, slot: Slot, what: str, seconds: float, asking: Coroutine[Any, Any, T]) -> T:
+        """Return what a server answers; one that does not in time is ended."""
+        name = slot.key[0]
+        with self._slots.in_use(slot):
+            try:
+                async with asyncio.timeout(seconds):
+                    return await asking
+            except TimeoutError as error:
+                self._slots.retire(slot, "it was ended, since another call of it took too long")
+                raise ServerFailedError(
+                    f"{name} did not answer {what} within {seconds:g} seconds and was ended; "
+                    "the next call starts it anew"
+                ) from error
+            except asyncio.CancelledError:
+                self._slots.retire(slot)
+                raise
             except ServerFailedError as error:
-                raise self._named(server, error) from error
+                raise ServerFailedError(self._redactor.text(f"{name}: {error}")) from error
 
-    def _named(self, server: Server, error: ServerFailedError) -> ServerFailedError:
-        return ServerFailedError(self._redactor.text(f"{server.name}: {error}"))
+    async def _called(self, slot: Slot, tool: str, arguments: Json) -> Json:
+        tools = await self._listed(slot)
+        if all(known["name"] != tool for known in tools):
+            names = ", ".join(str(known["name"]) for known in tools) or "none"
+            raise ServerFailedError(f"it has no tool {tool[:100]!r}; it has {names}")
+        return self._clean(answered(await slot.connection.call(tool, arguments)))
 
-    def _clean(self, result: Json) -> Json:
-        clean: Json = self._redactor.value(result)
+    async def _listed(self, slot: Slot) -> tuple[Json, ...]:
+        listed = await slot.connection.tools()
+        if listed is not slot.listed:
+            slot.listed, slot.tools = listed, tuple(self._clean(tool) for tool in listed)
+        return slot.tools
+
+    def _clean(self, said: Json) -> Json:
+        try:
+            clean: Json = self._redactor.value(said)
+        except RecursionError as error:
+            raise ServerFailedError("its answer can't be read: it is nested too deeply") from error
         return clean
 
-    def _log_path(self, name: str) -> Path:
-        return self._settings.state / "servers" / f"{name}.log"
+    def _heed_changes(self) -> None:
+        """Retire what was changed: here too, since a call may come before the watcher's turn."""
+        for change in self._changes.take() if self._changes is not None else ():
+            self._turns[change.key] += 1
+            self._slots.retire_named(change.key)
 
-    @contextmanager
-    def _in_use(self, slot: _Slot) -> Iterator[None]:
-        slot.calls += 1
-        try:
-            yield
-        finally:
-            slot.calls -= 1
-            slot.used_at = self._clock.elapsed()
-            if slot.retired and not slot.calls:
-                self._end(slot.connection.close())
+    def _turn(self, name: str) -> int:
+        self._heed_changes()
+        return self._turns[name] + self._turns[""]
 
-    def _retire(self, key: tuple[str, str], slot: _Slot | None = None, *, at_once: bool = False) -> None:
-        """Give a server no more calls, and end it at once or after those that are going on."""
-        current = self._slots.get(key)
-        slot = slot or current
-        if slot is None:
-            return
-        if slot is current:
-            del self._slots[key]
-        if at_once:
-            self._end(slot.connection.kill())
-        elif not slot.calls and not slot.retired:
-            self._end(slot.connection.close())
-        slot.retired = True
-
-    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
-        """Let a server's end happen in the background; `open` waits for it."""
-        task = asyncio.create_task(ending)
-        self._endings.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._endings.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a tool server could not be ended", exc_info=error)
-
-    async def _watch(self, changed: asyncio.Event, names: Any) -> None:
+    async def _watch(self, changed: asyncio.Event) -> None:
         """Retire servers that were changed, and those that nobody has used for long."""
         while True:
             await self._clock.pause(changed, IDLE_CHECK_SECONDS)
-            affected: Collection[str] = names()
-            unused_since = self._clock.elapsed() - self.patience.idle
-            for key, slot in list(self._slots.items()):
-                if key[0] in affected or "" in affected or (not slot.calls and slot.used_at <= unused_since):
-                    self._retire(key)
+            self._heed_changes()
+            self._slots.retire_unused(self.patience.idle)
 
 
-def _key(server: Server, run_id: str) -> tuple[str, str]:
+def _key(server: Server, run_id: str) -> Key:
     return server.name, run_id if server.per_run else ""
-
-
-def infos(tools: tuple[Json, ...]) -> tuple[ToolInfo, ...]:
-    """Return what is kept of tools as a server lists them."""
-    return tuple(
-        ToolInfo(str(tool["name"]), str(tool.get("description") or ""), tool["inputSchema"]) for tool in tools
-    )

@@ -18,8 +18,12 @@ from claude_runner.errors import ServerFailedError
 PROTOCOL: Final = "2025-11-25"
 MAX_LINE: Final = 64 * 2**20  # bytes; a longer line ends the session
 MAX_RESULT: Final = 4 * 2**20  # bytes of an answer that are passed on
-_ID: Final = re.compile(rb'"id"\s*:\s*(\d+)')
-_ID_WITHIN: Final = 200  # bytes from either end in which a too long answer's id is looked for
+# The id of an answer that is too long to be read: beside one of its outermost braces, where nothing of the result is.
+_NUMBER: Final = rb'"id"\s*:\s*(\d{1,9})'
+_VERSION: Final = rb'"jsonrpc"\s*:\s*"2\.0"'
+_ID_FIRST: Final = re.compile(rb"\s*\{\s*(?:" + _VERSION + rb"\s*,\s*)?" + _NUMBER)
+_ID_LAST: Final = re.compile(_NUMBER + rb"\s*(?:,\s*" + _VERSION + rb"\s*)?\}\s*\Z")
+_ID_WITHIN: Final = 200  # bytes from the end in which it is looked for
 
 Json = Mapping[str, Any]
 
@@ -31,7 +35,11 @@ class RemoteError(ServerFailedError):
 
 
 class Session:
-    """One conversation with a server that was started."""
+    """One conversation with a server that was started.
+
+    Attributes:
+        tools_changed: Whether the server has said that it lists other tools now.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Make a session; `hear` must run for it to hear anything.
@@ -40,6 +48,7 @@ class Session:
             reader: The server's standard output; its limit is `MAX_LINE`.
             writer: The server's standard input.
         """
+        self.tools_changed = False
         self._reader = reader
         self._writer = writer
         self._waiting: dict[int, asyncio.Future[Json]] = {}
@@ -88,9 +97,10 @@ class Session:
             return ""
         return ""
 
-    def end(self, words: str) -> None:
-        """Tell whoever waits, and whoever asks later, that the server has ended, with its last words."""
-        self._over = f"the server has ended{': ' + words if words else ' without a word'}"
+    def end(self, sentence: str) -> None:
+        """Tell whoever waits, and whoever asks later, that the server has ended; what is told first stands."""
+        if self._over is None:
+            self._over = sentence
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(ServerFailedError(self._over))
@@ -123,11 +133,13 @@ class Session:
             self._settle(message)
         elif "id" in message:
             await self._answer(message)
+        elif message["method"] == "notifications/tools/list_changed":
+            self.tools_changed = True
 
     def _settle(self, message: Json) -> None:
         """Give an answer to who waits for it."""
         number = message.get("id")
-        answer = self._waiting.get(number) if isinstance(number, int) else None
+        answer = self._waiting.get(number) if type(number) is int else None
         if answer is None or answer.done():
             return
         if "error" in message:
@@ -139,14 +151,10 @@ class Session:
 
     def _refuse(self, line: bytes) -> None:
         """Tell who waits that the answer is too long, without reading it."""
-        found = _ID.search(line[:_ID_WITHIN]) or _ID.search(line[-_ID_WITHIN:])
+        found = _ID_FIRST.match(line) or _ID_LAST.search(line[-_ID_WITHIN:])
         answer = self._waiting.get(int(found[1])) if found else None
         if answer is not None and not answer.done():
-            answer.set_exception(
-                ServerFailedError(
-                    f"the answer has {len(line):,} bytes; at most {MAX_RESULT:,} are passed on: ask for less"
-                )
-            )
+            answer.set_exception(too_long(len(line)))
 
     async def _answer(self, message: Json) -> None:
         """Answer what the server asks: it may know that we live, and no more (no sampling, no roots)."""
@@ -156,6 +164,13 @@ class Session:
         else:
             answer["error"] = {"code": -32601, "message": "not offered by this client"}
         await self._say(answer)
+
+
+def too_long(size: int) -> ServerFailedError:
+    """Return the failure of an answer of so many bytes."""
+    return ServerFailedError(
+        f"the answer has {size:,} bytes; at most {MAX_RESULT:,} are passed on: ask for less"
+    )
 
 
 def _words(error: object) -> str:

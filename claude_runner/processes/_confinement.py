@@ -31,19 +31,19 @@ def confinement_problem() -> str | None:
         return "tool servers can be confined on Linux only"
     if shutil.which("bwrap") is None:
         return f"bubblewrap is not installed ({INSTALL})"
-    trial = subprocess.run(  # noqa: S603 - fixed arguments
-        ["bwrap", *_NAMESPACES, "--ro-bind", "/", "/", *_SYSTEM, "true"],  # noqa: S607 - found by name, as when used
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
+    command = ["bwrap", *_NAMESPACES, "--ro-bind", "/", "/", *_SYSTEM, "true"]
+    try:
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - fixed
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    else:
+        if trial.returncode == 0:
+            return None
+        said = trial.stderr.strip()
+    return (
+        f"bubblewrap can't confine programs here: {said[:200]} "
+        "(user namespaces may be switched off; see the README's troubleshooting)"
     )
-    if trial.returncode != 0:
-        return (
-            f"bubblewrap can't confine programs here: {trial.stderr.strip()[:200]} "
-            "(user namespaces may be switched off; see the README's troubleshooting)"
-        )
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from claude_runner.workshop import Made
 
 LOG_LINES: Final = 100
 
+_LISTS: Final = {Kind.FIXED: "mcp_servers", Kind.EXTERNAL: "servers"}
+
 Lines = Annotated[int, Field(ge=1, le=2000, strict=True)]
 Version = Annotated[int, Field(ge=1, le=999_999, strict=True)]
 Variables = list[str | dict[str, Any]] | None
@@ -139,12 +141,15 @@ class ServerTools(ToolGroup):
                     raise ToolError("WEATHER_API_KEY is not set")
                 ...
 
-        The code may import the standard library, fastmcp, httpx, requests, bs4 (beautifulsoup4), boto3 and playwright;
-        other packages it declares as inline metadata (PEP 723), where the owner allows it. It runs as a process of its
-        own that sees none of the server's secrets: it reads keys with os.environ.get("NAME"), and each name found so
-        becomes a credential that set_server_credential sets. Never write a key into the code. Files go to the folder
-        DATA_DIR, a global Path. It needs no mcp.run(). Give every tool type hints and a docstring, raise ToolError with
-        a sentence where it fails, and set time-outs on requests.
+        The code may import the standard library, fastmcp, httpx, requests, bs4 (beautifulsoup4), boto3 and playwright.
+        Other packages it declares (PEP 723: a block of comments, `# /// script`, `# dependencies = ["…"]`, `# ///`) and
+        gets where the owner has allowed that by the setting install_dependencies.
+
+        It runs as a process of its own, with a small environment. Keys it reads with os.environ.get("NAME"), inside the
+        tools: each name found so becomes a credential that set_server_credential sets. Never write a key into the code.
+        Files go to the folder DATA_DIR, a global Path that needs no import; other files it may not be able to write or
+        see. It needs no mcp.run(); what it prints is in get_mcp_server_log. Give every tool type hints and a docstring,
+        raise ToolError with a sentence where it fails, and set time-outs on requests. An answer may have 4 MiB.
 
         The code is started before it is kept; code that does not run is refused with the line and the reason, and
         nothing is kept. Tell the user missing_credentials and next_step of the answer.
@@ -171,8 +176,13 @@ class ServerTools(ToolGroup):
             name: The server's name.
             version: Show the code of this version; the current one where it is left out.
         """
-        code = await self.app.servers.code(name, version)
         server = await self.app.servers.get(name)
+        if server.kind is not Kind.DYNAMIC:
+            raise ConflictError(
+                f"{name} is one of the {server.kind} servers; list_{server.kind}_{_LISTS[server.kind]} shows it",
+                field="name",
+            )
+        code = await self.app.servers.code(name, version)
         versions = await self.app.servers.versions(name)
         known = await self.app.servers.known_tools_of([server])
         missing = await self._missing(server)
@@ -223,6 +233,8 @@ class ServerTools(ToolGroup):
     @tool("Delete a tool server", destroys=True)
     async def delete_mcp_server(self, name: str) -> ServerDeleted:
         """Delete a tool server that was made here, with its code, all versions, its files and its credentials.
+
+        Calls that are going on are ended.
 
         Args:
             name: The server's name.
@@ -306,10 +318,7 @@ class ServerTools(ToolGroup):
             env_vars=env_vars or (),
             description=description,
         )
-        server, secrets = await self.app.servers.add_external(draft, self.app.clock.now())
-        for key, value in secrets.items():
-            await self.app.credentials.set(name, key, value, self.app.clock.now())
-        return (await self._summaries([server]))[0]
+        return (await self._summaries([await self.app.workshop.add_external(draft)]))[0]
 
     @tool("List external tool servers", reads=True)
     async def list_external_servers(self) -> ServerList:
@@ -323,8 +332,7 @@ class ServerTools(ToolGroup):
         Args:
             name: The server's name.
         """
-        await self.app.servers.remove_external(name)
-        await self.app.credentials.remove_all(name)
+        await self.app.workshop.remove_external(name)
         return ServerDeleted(deleted=True, name=name)
 
     @tool("Show a tool server's log", reads=True)
