@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+SHIPPED := $(wildcard fixed-servers/*/server.py) $(addprefix dynamic_servers/,$(addsuffix /server.py,cat-facts r2-images read-page))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # An environment whose Python has gone counts for nothing.
@@ -37,6 +38,7 @@ test: $(VENV)/dev.ready
 check: $(VENV)/dev.ready
 	@$(RUN) -m ruff format --check -q . && $(RUN) -m ruff check -q .
 	@$(RUN) -m mypy
+	@for server in $(SHIPPED); do $(RUN) -m mypy $$server >.mypy.out || { cat .mypy.out; rm .mypy.out; exit 1; }; rm .mypy.out; done
 	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
 
 soak: $(VENV)/dev.ready

@@ -145,7 +145,7 @@ class Dispatcher:
         """Start pending runs as places and the start gate allow."""
         while self._may_claim:
             changes.take()  # which they are is of no matter; kept, they would pile up
-            now = self._clock.now()  # before: a run whose time comes while others are claimed is not slept over
+            now = self._clock.now()  # a run whose time comes while others are claimed is not slept over
             try:
                 while self._may_start() and await self._claim_one():
                     pass

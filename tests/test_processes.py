@@ -16,9 +16,9 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
-from claude_runner.processes import _guard as guard_program
 from claude_runner.app import App
 from claude_runner.config import Settings
+from claude_runner.processes import _guard as guard_program
 from claude_runner.runs import NewRun, State, Trigger
 from tests.scripted_model import Step, script
 from tests.support import content, ended, running
