@@ -24,6 +24,7 @@ from claude_runner.reach import Reach
 from claude_runner.recovery import Recovery
 from claude_runner.redaction import Redactor
 from claude_runner.rehearsal import MODEL, open_rehearsal
+from claude_runner.rehearsing import Rehearsals
 from claude_runner.runner import Runner
 from claude_runner.runs import Run, Runs, Trigger
 from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
@@ -60,6 +61,7 @@ class App:
     reach: Reach
     workshop: Workshop
     invocations: Invocations
+    rehearsals: Rehearsals
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -161,13 +163,14 @@ async def open_app(
         with suppress(TimeoutError):  # what keeps it from leading or following is in the log, and tried again
             async with asyncio.timeout(SETTLE_SECONDS):
                 await leadership.settled.wait()
+        jobs = Jobs(database, hub)
         yield App(
             settings=settings,
             clock=clock,
             hub=hub,
             database=database,
             stored=stored,
-            jobs=Jobs(database, hub),
+            jobs=jobs,
             runs=runs,
             agent=agent,
             dispatcher=dispatcher,
@@ -180,6 +183,7 @@ async def open_app(
             reach=hands.reach,
             workshop=Workshop(hands.servers, hands.pool, hands.credentials, clock),
             invocations=Invocations(hands.servers, hands.pool, runs, hands.redactor, clock),
+            rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
         )
 
 

@@ -60,13 +60,18 @@ async def granted(reach: Reach, run: Run) -> Grant:
         raise kind(str(error), field=error.field) from error
 
 
-async def working_folder(run: Run, settings: Settings) -> Path:
+def folder_of(run: Run, settings: Settings) -> Path:
+    """Return the folder that a run works in: its job's, or one of its own."""
+    return settings.playground / (run.job_id or f"run-{run.id}")
+
+
+async def make_folder(run: Run, settings: Settings) -> Path:
     """Return the folder that a run works in, after making it where it is not there yet.
 
     Raises:
         FolderUnavailableError: It can't be made.
     """
-    folder = settings.playground / (run.job_id or f"run-{run.id}")
+    folder = folder_of(run, settings)
     try:
         await asyncio.to_thread(_make_private, folder, settings.playground)
     except OSError as error:
@@ -100,7 +105,7 @@ def order_of(
         run_id=run.id,
         session_id=run.session_id or "",
         prompt=run.prompt,
-        instructions=_instructions(job, folder, now),
+        instructions=instructions_for(job, folder, now),
         built_ins=grant.built_ins,
         folder=folder,
         profile=grant.profile,
@@ -113,13 +118,8 @@ def order_of(
     )
 
 
-def _make_private(folder: Path, playground: Path) -> None:
-    """Make a job's folder, for nobody but the owner to look into."""
-    playground.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _instructions(job: Job | None, folder: Path, now: datetime) -> str:
+def instructions_for(job: Job | None, folder: Path, now: datetime) -> str:
+    """Return what the model is told besides the prompt."""
     zone = job.timezone if job else local_timezone()
     local = now.astimezone(ZoneInfo(zone))
     return INSTRUCTIONS.format(
@@ -127,3 +127,9 @@ def _instructions(job: Job | None, folder: Path, now: datetime) -> str:
         folder=folder,
         now=f"{local:%A, %d %B %Y, %H:%M} ({zone})",
     )
+
+
+def _make_private(folder: Path, playground: Path) -> None:
+    """Make a job's folder, for nobody but the owner to look into."""
+    playground.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)

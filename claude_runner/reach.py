@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from claude_runner.config import Settings
 from claude_runner.credentials import Credentials
@@ -10,9 +11,17 @@ from claude_runner.db import Database
 from claude_runner.errors import RunnerError, ServerFailedError
 from claude_runner.grants import Grant, KnownServer, resolve, split_name
 from claude_runner.permissions import Profile
-from claude_runner.pool import InProcess, Pool, Wanted
+from claude_runner.pool import InProcess, Json, Wanted
 from claude_runner.servers import RUNNER, Server, Servers
 from claude_runner.settings import allowed_tools, rights
+
+
+class Lister(Protocol):
+    """Has servers list their tools: the pool, or whoever asks it."""
+
+    async def tools(self, server: Server, run_id: str = "") -> Sequence[Json]:
+        """Return what a server lists, starting it where it is not up; raises `ServerFailedError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,7 @@ class Reach:
     """Tells what may be granted, and what a run needs for what it was granted.
 
     Attributes:
+        pool: Tells what a server offers that was never started.
         inside: The server that is part of this program.
         sandbox_problem: Tells why shell commands can't be confined here, or `None`.
     """
@@ -28,7 +38,7 @@ class Reach:
     settings: Settings
     servers: Servers
     credentials: Credentials
-    pool: Pool
+    pool: Lister
     inside: InProcess
     sandbox_problem: Callable[[], str | None]
 

@@ -16,7 +16,7 @@ from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
 from claude_runner.errors import RunnerError, UnavailableError, unusable
 from claude_runner.hub import Hub, Topic
-from claude_runner.orders import granted, order_of, working_folder
+from claude_runner.orders import granted, make_folder, order_of
 from claude_runner.pool import Door
 from claude_runner.reach import Reach
 from claude_runner.recorder import Recorder, Waiting
@@ -131,7 +131,7 @@ class Runner:
         )
         grant = await granted(self.reach, run)
         recorder.granted = Granted(grant.profile, grant.warnings)
-        folder = await working_folder(run, self.settings)
+        folder = await make_folder(run, self.settings)
         wanted = await self.reach.wanted(grant)
         mcp_config = await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None
         endpoint = await self.rehearsal() if run.rehearsal else None

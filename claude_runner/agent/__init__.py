@@ -4,6 +4,7 @@ The SDK is imported when the first run needs it or `warm_up` is called: a server
 """
 
 from claude_runner.agent._claude import ClaudeAgent, find_cli
+from claude_runner.agent._endings import account
 from claude_runner.agent._protocol import Agent, Endpoint, Listener, Order, Stop, StopCause
 from claude_runner.agent._sandbox import sandbox_problem
 
@@ -15,6 +16,7 @@ __all__ = [
     "Order",
     "Stop",
     "StopCause",
+    "account",
     "find_cli",
     "sandbox_problem",
 ]

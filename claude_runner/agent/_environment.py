@@ -29,6 +29,14 @@ _ENDPOINT: Final = (
     "GOOGLE_CLOUD_PROJECT",
     "GCLOUD_PROJECT",
 )
+# Which model it asks for: no secret, and needed wherever the order's own model is asked for.
+_MODELS: Final = (
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+)
 _ENDPOINT_PREFIXES: Final = ("ANTHROPIC_", "AWS_", "VERTEX_")
 # How it gets there.
 _NETWORK: Final = (
@@ -96,7 +104,8 @@ def environment_of(
         **_BEHAVIOUR,
     }
     if endpoint is not None:
-        chosen = {name: value for name, value in chosen.items() if name not in secrets_of(server)}
+        kept_back = secrets_of(server).keys() - (_MODELS if endpoint.model is None else ())
+        chosen = {name: value for name, value in chosen.items() if name not in kept_back}
         chosen |= {
             "ANTHROPIC_BASE_URL": endpoint.base_url,
             "ANTHROPIC_API_KEY": endpoint.api_key,

@@ -12,11 +12,15 @@ from claude_runner.runs import Ending, EventKind, State, Tokens, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A Messages API other than the owner's: the embedded stand-in model."""
+    """A Messages API other than the owner's: an embedded stand-in model.
+
+    Attributes:
+        model: The model it is asked for, whatever the order says; `None` for the order's own.
+    """
 
     base_url: str
     api_key: str
-    model: str
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Order:
         mcp_config: A file that tells Claude Code of its MCP servers, for nobody else to read; `None` for none.
         mcp_tools: Names or patterns of the MCP tools it may call, such as `mcp__email__*`.
         mcp_servers: Those of its MCP servers that must be connected before the model is asked anything.
+        kept: Whether Claude Code writes down the session.
     """
 
     run_id: str
@@ -50,6 +55,7 @@ class Order:
     mcp_config: Path | None = None
     mcp_tools: tuple[str, ...] = ()
     mcp_servers: tuple[str, ...] = ()
+    kept: bool = True
 
 
 class Listener(Protocol):

@@ -11,6 +11,7 @@ from claude_runner.jobs._records import (
     MAX_PROMPT,
     Job,
     JobDraft,
+    check_model,
     check_prompt,
 )
 from claude_runner.jobs._slots import (
@@ -38,6 +39,7 @@ __all__ = [
     "JobDraft",
     "Jobs",
     "Occurrence",
+    "check_model",
     "check_prompt",
     "due",
     "find",

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -66,11 +67,7 @@ class JobDraft:
                 f"timeout_minutes is {self.timeout_minutes}; give 1 to 1440",
                 field="timeout_minutes",
             )
-        if self.model is not None and not _MODEL.fullmatch(self.model):
-            raise InvalidError(
-                f"{self.model[:60]!r} is not the name of a model; give one such as 'sonnet', or leave it out",
-                field="model",
-            )
+        check_model(self.model)
         schedule = self.schedule
         return replace(self, name=name, cron=schedule.expression, timezone=schedule.timezone)
 
@@ -91,6 +88,14 @@ class Job(JobDraft):
     last_executed_at: datetime | None
     last_error: str | None
     note: str | None
+
+    def next_fires(self, now: datetime, count: int) -> list[datetime]:
+        """Return when it runs next, on its own clock; nothing where it is disabled, or its schedule spoiled by hand."""
+        if not self.enabled or self.next_run_at is None:
+            return []
+        with suppress(InvalidError):
+            return self.schedule.upcoming(now, count)
+        return []
 
     def new_run(
         self, trigger: Trigger, *, scheduled_for: datetime | None = None, rehearsal: bool = False
@@ -128,6 +133,15 @@ def check_prompt(prompt: str) -> None:
         raise InvalidError(
             f"the prompt has the control character U+{ord(found[0]):04X} at {found.start()}; remove it",
             field="prompt",
+        )
+
+
+def check_model(model: str | None) -> None:
+    """Refuse what can't be the name of a model; `None` is Claude Code's default. Raises `InvalidError`."""
+    if model is not None and not _MODEL.fullmatch(model):
+        raise InvalidError(
+            f"{model[:60]!r} is not the name of a model; give one such as 'sonnet', or leave it out",
+            field="model",
         )
 
 

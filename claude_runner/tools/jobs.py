@@ -1,8 +1,6 @@
 """Tools that create and look after jobs."""
 
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -167,7 +165,7 @@ class JobTools(ToolGroup):
             commands: For `rules`: how the shell commands begin that it may run, such as `git status` or `npm test`.
                 What an interpreter such as `python3` is given can't be limited: name it only where all is trusted.
         """
-        chosen, begin = _profile(profile), read_commands(commands)
+        chosen, begin = chosen_profile(profile), read_commands(commands)
         grant = await self.app.reach.grant(read_tools(tools), chosen, begin)
         draft = JobDraft(
             name=name,
@@ -225,7 +223,7 @@ class JobTools(ToolGroup):
         if model is not None:
             changes["model"] = model or None
         if profile is not None:
-            changes["profile"] = _profile(profile)
+            changes["profile"] = chosen_profile(profile)
         if commands is not None:
             changes["commands"] = read_commands(commands)
         if tools is not None:
@@ -271,7 +269,7 @@ class JobTools(ToolGroup):
             return (str(error),)
 
     async def _shown(self, job: Job, warnings: tuple[str, ...]) -> JobView:
-        planned = job.enabled and job.next_run_at is not None
+        fires = job.next_fires(self.app.clock.now(), NEXT_RUNS)
         return JobView(
             id=job.id,
             name=job.name,
@@ -280,7 +278,7 @@ class JobTools(ToolGroup):
             timezone=job.timezone,
             enabled=job.enabled,
             next_run_at=iso(job.next_run_at),
-            next_runs=_upcoming(job, self.app.clock.now()) if planned else [],
+            next_runs=[fire.isoformat(timespec="seconds") for fire in fires],
             prompt=job.prompt,
             tools=list(job.tools),
             profile=job.profile or (await self.app.stored.rights()).default,
@@ -297,7 +295,8 @@ class JobTools(ToolGroup):
         )
 
 
-def _profile(chosen: ChosenProfile) -> Profile | None:
+def chosen_profile(chosen: ChosenProfile) -> Profile | None:
+    """Return the profile that was chosen, `None` for the owner's default."""
     return None if chosen is ChosenProfile.DEFAULT else Profile(chosen)
 
 
@@ -316,13 +315,6 @@ def _summary(job: Job, profile: Profile) -> JobSummary:
         last_executed_at=iso(job.last_executed_at),
         last_error=job.last_error,
     )
-
-
-def _upcoming(job: Job, now: datetime) -> list[str]:
-    """Return when it runs next, on its own clock; nothing where its schedule was spoiled by hand."""
-    with suppress(InvalidError):
-        return [fire.isoformat(timespec="seconds") for fire in job.schedule.upcoming(now, NEXT_RUNS)]
-    return []
 
 
 def _in_words(job: Job) -> str:
