@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from claude_runner.config import Clock
-from claude_runner.errors import ServerFailedError
+from claude_runner.errors import RunnerError, ServerFailedError
 from claude_runner.pool import Json, Pool
 from claude_runner.servers import Server
 
@@ -20,7 +20,7 @@ class Start:
     seconds: float | None
     was_up: bool
     tools: Sequence[Json] = ()
-    error: ServerFailedError | None = None
+    error: RunnerError | None = None
 
 
 class Starts:
@@ -37,7 +37,7 @@ class Starts:
         """Return what a server lists, starting it where it is not up.
 
         Raises:
-            ServerFailedError: It does not start, or did not before.
+            RunnerError: It does not start, or did not before.
         """
         if server.name not in self.made:
             self.made[server.name] = await self._start(server)
@@ -50,11 +50,11 @@ class Starts:
         was_up = not server.per_run and self._pool.is_up(server)
         begun = self._clock.elapsed()
         tools: Sequence[Json] = ()
-        failed = None
+        failed: RunnerError | None = None
         try:
             async with asyncio.timeout_at(self._end):
                 tools = await self._pool.tools(server, self._run_id)
-        except ServerFailedError as error:
+        except RunnerError as error:
             failed = error
         except TimeoutError:
             failed = ServerFailedError(f"{server.name} was not up within {START_SECONDS:.0f} seconds")

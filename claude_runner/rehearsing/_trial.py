@@ -9,7 +9,7 @@ from typing import Final
 
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause, account
 from claude_runner.config import Clock
-from claude_runner.errors import RunnerError, ServerFailedError, unusable
+from claude_runner.errors import RunnerError, unusable
 from claude_runner.grants import Grant, ServerGrant, plain, split_name, tool_name
 from claude_runner.jobs import Job
 from claude_runner.orders import (
@@ -158,7 +158,7 @@ class Trial:
         names = [tool_name(each.name, tool) for tool in had]
         try:
             await self._door.check(wanted, self.run.id)
-        except ServerFailedError as error:
+        except RunnerError as error:
             return (replace(wanted, tools=frozenset(map(plain, had))) if had else None), names, error
         return wanted, names, None
 
