@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 import re
 import sqlite3
@@ -24,7 +25,7 @@ from tests.parts import logged
 from tests.support import MORNING, PATIENCE
 from tests.test_server import ROOT, variables
 
-KEYS = [Fernet.generate_key().decode() for _ in range(3)]
+KEYS = [base64.urlsafe_b64encode(bytes([number] * 32)).decode() for number in range(3)]
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\nIBADAN\n-----END PRIVATE KEY-----\n"
 
 
