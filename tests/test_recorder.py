@@ -134,6 +134,22 @@ async def test_what_is_not_written_when_it_closes_is_the_rest(parts: Parts) -> N
     assert recorder.rest() == ([said("bye")], Tokens(3, 4))
 
 
+async def test_one_that_is_closed_at_the_very_moment_it_begins_to_write_ends(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = recorder_of(parts, await parts.claimed())
+    take = recorder._texts.take
+
+    def close_and_take() -> list[Event]:
+        recorder.close()
+        return take()
+
+    monkeypatch.setattr(recorder._texts, "take", close_and_take)
+    say(recorder, "bye")
+    async with asyncio.timeout(PATIENCE):
+        await recorder.serve()
+
+
 async def test_the_live_count_is_written_with_the_model(parts: Parts) -> None:
     run = await parts.claimed()
     recorder = recorder_of(parts, run)

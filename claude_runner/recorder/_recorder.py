@@ -135,7 +135,7 @@ class Recorder:
     async def serve(self) -> None:
         """Write what is heard, until closed."""
         pause = FLUSH_SECONDS
-        while True:
+        while not self._closed.is_set():  # it may be closed while it writes
             await self._something.wait()
             try:
                 async with asyncio.timeout(pause):
