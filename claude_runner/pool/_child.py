@@ -194,8 +194,8 @@ def _epitaph(code: int | None, words: str) -> str:
 
 
 def _named(code: int) -> str:
-    """Return what an exit code says, as its guard and a shell give it: 128 and a signal's number, or a number."""
+    """Return what an exit code says, of itself or as its guard passes it on: 128 and a signal's number."""
     try:
-        return f"by {signal.Signals(code - 128).name}"
+        return f"by {signal.Signals(-code if code < 0 else code - 128).name}"
     except ValueError:
         return f"exit code {code}"

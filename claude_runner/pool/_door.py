@@ -150,7 +150,10 @@ class Door:
             if access.calls:
                 await asyncio.wait(access.calls)
             await self._pool.end_of_run(run.id)
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            try:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+            except OSError as error:  # what it opens is closed
+                log.warning("a configuration of a run is left: %s", unusable(error, path))
 
     async def _check_all(self, wanted: Sequence[Wanted], run_id: str) -> None:
         try:

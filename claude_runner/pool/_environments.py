@@ -131,7 +131,8 @@ def _lacking(server: Server) -> list[str]:
             )
         wanted = [Requirement(declared) for declared in server.dependencies]
     except (InvalidRequirement, InvalidSpecifier) as error:
-        raise ServerFailedError(f"what {server.name} declares to need can't be read: {error}") from error
+        wrong = " ".join(str(error).split())  # a picture of several lines
+        raise ServerFailedError(f"what {server.name} declares to need can't be read: {wrong}") from error
     return [str(each) for each in wanted if each.marker is None or each.marker.evaluate() if not _has(each)]
 
 

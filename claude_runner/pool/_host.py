@@ -114,7 +114,8 @@ def _where(path: Path) -> str:
 
 
 def _end(words: str) -> None:
-    sys.stderr.write(f"{LAST_WORDS}{' '.join(words.split())[:MAX_WORDS]}\n")
+    # On a line of its own, whatever was said before.
+    sys.stderr.write(f"\n{LAST_WORDS}{' '.join(words.split())[:MAX_WORDS]}\n")
     sys.stderr.flush()
     os._exit(1)
 
