@@ -63,9 +63,10 @@ class Reach:
         """Return the servers that runs with this grant need.
 
         Raises:
-            ServerFailedError: One that is named can't be had, or lacks credentials; the sentence says which and why.
+            ServerFailedError: Some can't be had, or lack credentials; the sentence says which and why.
         """
         needed: list[Wanted] = []
+        lacking: list[str] = []
         for each in grant.servers:
             tools = None if each.tools is None else frozenset(each.tools)
             if each.name == RUNNER:
@@ -74,13 +75,13 @@ class Reach:
             server = await self.servers.get(each.name)
             missing = server.missing(await self.credentials.of(server.name))
             if missing:
-                raise ServerFailedError(
+                lacking.append(
                     f"{server.name} lacks {', '.join(missing)}; set_server_credential sets what a server needs"
                 )
             needed.append(Wanted(server, tools))
-        if grant.unavailable:
-            about = [line for line in grant.warnings if any(name in line for name in grant.unavailable)]
-            raise ServerFailedError("; ".join(about) or f"there is no server {', '.join(grant.unavailable)}")
+        lacking += [each.why for each in grant.unavailable]
+        if lacking:
+            raise ServerFailedError("; ".join(lacking))
         return needed
 
     async def _known(self, named: frozenset[str] | None) -> list[KnownServer]:

@@ -10,6 +10,7 @@ from claude_runner.grants import (
     MAX_TOOLS,
     KnownServer,
     ServerGrant,
+    Unavailable,
     read_tools,
     resolve,
     tool_name,
@@ -130,9 +131,9 @@ def test_normalizing_gives_no_way_around_what_is_allowed() -> None:
     [
         (
             "mcp__email__send_email",
-            "'mcp__email__send_email' is not a tool of any server here; runs go without it",
+            "'mcp__email__send_email' is not a tool of any server here, so runs fail",
         ),
-        ("mcp__email__*", "'mcp__email__*' is not a tool of any server here; runs go without it"),
+        ("mcp__email__*", "'mcp__email__*' is not a tool of any server here, so runs fail"),
         ("Telepathy", "'Telepathy' is not a known tool; runs go without it"),
     ],
 )
@@ -205,8 +206,9 @@ def test_an_empty_list_grants_every_enabled_server_that_lacks_nothing() -> None:
     assert (grant.tools, grant.servers) == ((), (ServerGrant("email"), ServerGrant("new")))
     assert grant.warnings == (
         f"runs without the server 'poor': {LACK}",
-        "runs without the server 'broken': its code has a syntax error",
+        "the enabled server 'broken' is broken: its code has a syntax error",
     )
+    assert grant.unavailable == (Unavailable("broken", grant.warnings[-1]),)
 
 
 def test_a_list_grants_just_the_servers_and_tools_it_names() -> None:
@@ -232,18 +234,18 @@ def test_one_tool_and_all_of_a_server_are_all_of_it() -> None:
     [
         (
             "mcp__email__send_mail",
-            "the server 'email' has no tool 'send_mail' (did you mean 'mcp__email__send_email'?)",
+            "the server 'email' has no tool 'send_mail', so runs fail (did you mean 'mcp__email__send_email'?)",
         ),
         (
             "mcp__emial__send_email",
-            "is not a tool of any server here; runs go without it (did you mean 'mcp__email__",
+            "is not a tool of any server here, so runs fail (did you mean 'mcp__email__",
         ),
         (
             "mcp__off__go",
-            "the server 'off' is disabled, so runs can't use its tools; enable it, or leave them out",
+            "the server 'off' is disabled, so runs fail; enable it, or leave its tools out",
         ),
-        ("mcp__poor__ask", f"the server 'poor' can't do its work yet: {LACK}"),
-        ("mcp__broken__x", "the server 'broken' can't do its work yet: its code has a syntax error"),
+        ("mcp__poor__ask", f"the server 'poor' can't do its work yet, so runs fail: {LACK}"),
+        ("mcp__broken__x", "the server 'broken' is broken, so runs fail: its code has a syntax error"),
         ("email", "'email' is not a known tool; runs go without it (did you mean 'mcp__email__*'?)"),
         (
             "send_email",
@@ -260,7 +262,7 @@ def test_what_is_amiss_is_told_with_what_may_be_meant(named: str, warning: str) 
 @pytest.mark.parametrize("name", ["emial", "off", "broken"])
 def test_a_server_that_cannot_be_had_is_told_apart(name: str) -> None:
     grant = resolve((f"mcp__{name}__x",), (), None, servers=SERVERS)
-    assert (grant.servers, grant.unavailable) == ((), (name,))
+    assert (grant.servers, [each.name for each in grant.unavailable]) == ((), [name])
 
 
 def test_a_server_that_was_never_started_is_not_said_to_lack_a_tool() -> None:

@@ -96,7 +96,7 @@ async def test_a_run_is_cancelled_through_a_server_that_does_not_execute_it(
         await leads(leader)
         await follows(follower)
         run_id = await leader.runs.add(NewRun("hi", Trigger.QUICK), leader.clock.now())
-        await running(leader, run_id)
+        await running(leader, run_id, said="half a sen")
         cancelled = await follower.dispatcher.cancel(run_id)
         assert (cancelled.state, cancelled.output) == (State.CANCELLED, "half a sen")
 

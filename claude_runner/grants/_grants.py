@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from claude_runner.errors import InvalidError
 from claude_runner.grants._names import BUILT_INS, full_name
-from claude_runner.grants._servers import KnownServer, ServerGrant, named_servers, ready_servers
+from claude_runner.grants._servers import KnownServer, ServerGrant, Unavailable, named_servers, ready_servers
 from claude_runner.permissions import Profile
 
 
@@ -19,7 +19,7 @@ class Grant:
         warnings: A sentence for whatever was changed, left out or not found.
         profile: What the run may do with them without asking.
         servers: MCP servers among them, or by default.
-        unavailable: MCP servers named that are unknown, disabled or can't be started; a warning tells which and why.
+        unavailable: MCP servers that are needed and are unknown, disabled or can't be started.
     """
 
     tools: tuple[str, ...]
@@ -27,7 +27,7 @@ class Grant:
     warnings: tuple[str, ...]
     profile: Profile = Profile.CONTAINED
     servers: tuple[ServerGrant, ...] = ()
-    unavailable: tuple[str, ...] = ()
+    unavailable: tuple[Unavailable, ...] = ()
 
 
 def resolve(
@@ -62,9 +62,9 @@ def resolve(
         built_ins = tuple(name for name in names if name in BUILT_INS)
         granted, unavailable = named_servers(names, known, warnings)
     else:
-        names, unavailable = (), ()
+        names = ()
         built_ins = tuple(name for name in allowed if name in BUILT_INS)
-        granted = ready_servers(servers, warnings)
+        granted, unavailable = ready_servers(servers, warnings)
     if "Bash" in built_ins and no_bash is not None:
         built_ins = tuple(name for name in built_ins if name != "Bash")
         warnings.append(f"runs without Bash: {no_bash}")

@@ -30,17 +30,35 @@ class ServerGrant(NamedTuple):
     tools: tuple[str, ...] | None = None
 
 
-def ready_servers(servers: Sequence[KnownServer], warnings: list[str]) -> tuple[ServerGrant, ...]:
-    """Return the enabled servers that lack nothing, with a warning for each of the others that is enabled."""
-    ready = []
+class Unavailable(NamedTuple):
+    """An MCP server that runs need and can't have: they fail, as `why` says in a sentence."""
+
+    name: str
+    why: str
+
+
+def ready_servers(
+    servers: Sequence[KnownServer], warnings: list[str]
+) -> tuple[tuple[ServerGrant, ...], tuple[Unavailable, ...]]:
+    """Return the enabled servers and those of them that can't be started; who only lacks credentials is left out.
+
+    A warning tells of each that is not granted.
+    """
+    ready, unavailable = [], []
     for server in servers:
         if not server.enabled:
             continue
-        if lack := _lack(server):
+        lack = _lack(server)
+        if server.problem is not None:
+            unavailable.append(
+                Unavailable(server.name, f"the enabled server '{server.name}' is broken: {lack}")
+            )
+            warnings.append(unavailable[-1].why)
+        elif lack is not None:
             warnings.append(f"runs without the server '{server.name}': {lack}")
         else:
             ready.append(ServerGrant(server.name))
-    return tuple(ready)
+    return tuple(ready), tuple(unavailable)
 
 
 def _lack(server: KnownServer) -> str | None:
@@ -57,8 +75,8 @@ def _lack(server: KnownServer) -> str | None:
 
 def named_servers(
     names: Sequence[str], known: dict[str, KnownServer], warnings: list[str]
-) -> tuple[tuple[ServerGrant, ...], tuple[str, ...]]:
-    """Return the servers whose tools are named, and the names of those that can't be had."""
+) -> tuple[tuple[ServerGrant, ...], tuple[Unavailable, ...]]:
+    """Return the servers whose tools are named, and those of them that can't be had; a warning tells of each."""
     wanted: dict[str, list[str]] = {}
     for name in names:
         if (found := server_tool(name)) is not None:
@@ -67,39 +85,43 @@ def named_servers(
             warnings.append(f"'{name}' is not a known tool; runs go without it{_closest(name, known)}")
     granted, unavailable = [], []
     for server, tools in wanted.items():
-        if (had := _had(server, tools, known, warnings)) is not None:
+        had = _had(server, tools, known, warnings)
+        if isinstance(had, ServerGrant):
             granted.append(had)
         else:
-            unavailable.append(server)
+            unavailable.append(had)
+            warnings.append(had.why)
     return tuple(granted), tuple(unavailable)
 
 
 def _had(
     name: str, tools: Sequence[str], known: dict[str, KnownServer], warnings: list[str]
-) -> ServerGrant | None:
-    """Return what is granted of a server, `None` where it can't be had; a warning tells what is amiss."""
+) -> ServerGrant | Unavailable:
+    """Return what is granted of a server, with a warning for what is amiss with that, or why it can't be had."""
     server = known.get(name)
     if server is None:
-        for tool in tools:
-            full = tool_name(name, tool)
-            warnings.append(
-                f"'{full}' is not a tool of any server here; runs go without it{_closest(full, known)}"
-            )
-        return None
-    if not server.enabled:
-        warnings.append(
-            f"the server '{name}' is disabled, so runs can't use its tools; enable it, or leave them out"
+        names = [tool_name(name, tool) for tool in tools]
+        about = (
+            f"'{each}' is not a tool of any server here, so runs fail{_closest(each, known)}"
+            for each in names
         )
-        return None
-    if lack := _lack(server):
-        warnings.append(f"the server '{name}' can't do its work yet: {lack}")
+        return Unavailable(name, "; ".join(about))
+    if not server.enabled:
+        return Unavailable(
+            name, f"the server '{name}' is disabled, so runs fail; enable it, or leave its tools out"
+        )
+    lack = _lack(server)
     if server.problem is not None:
-        return None
+        return Unavailable(name, f"the server '{name}' is broken, so runs fail: {lack}")
+    if lack is not None:
+        warnings.append(f"the server '{name}' can't do its work yet, so runs fail: {lack}")
     there_are = None if server.tools is None else set(map(plain, server.tools))
     for tool in tools:
         if tool != "*" and there_are is not None and tool not in there_are:
             full = tool_name(name, tool)
-            warnings.append(f"the server '{name}' has no tool '{tool}'{_closest(full, {name: server})}")
+            warnings.append(
+                f"the server '{name}' has no tool '{tool}', so runs fail{_closest(full, {name: server})}"
+            )
     return ServerGrant(name, None if "*" in tools else tuple(tools))
 
 

@@ -131,10 +131,10 @@ class Trial:
         for each in self.grant.servers:
             with self._noted():
                 await self._reach.wanted(replace(self.grant, servers=(each,), unavailable=()))
-        for name in self.grant.unavailable:
+        for lost in self.grant.unavailable:
             with self._noted():
-                await self._reach.wanted(replace(self.grant, servers=(), unavailable=(name,)))
-            self.servers.append(self._state(name, [], self.problems[-1].error))
+                await self._reach.wanted(replace(self.grant, servers=(), unavailable=(lost,)))
+            self.servers.append(self._state(lost.name, [], self.problems[-1].error))
 
     async def _start_servers(self) -> None:
         starts = await asyncio.gather(*map(self._start, self.grant.servers))
