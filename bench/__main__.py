@@ -16,6 +16,8 @@ from bench import (
     crowd,
     first_request,
     going,
+    hands,
+    invocations,
     kills,
     memory,
     quiet,
@@ -42,6 +44,8 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "going": going.measure,
         "kills": kills.measure,
         "succession": succession.measure,
+        "invocations": invocations.measure,
+        "hands": hands.measure,
         "redaction": redaction.measure,
     }
 )

@@ -25,6 +25,7 @@ class Effort:
         successions: Leaders that are killed.
         listings: Listings of two hundred servers.
         streams: Streams of each kind that are redacted.
+        invocations: Pairs of calls of a server's tool.
     """
 
     slots: int = 60
@@ -39,6 +40,7 @@ class Effort:
     successions: int = 5
     listings: int = 50
     streams: int = 5
+    invocations: int = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ WORDS: Final = "Some words that are said before the silence. " * 50
 
 def measure(effort: Effort) -> list[Figure]:
     """Weigh a server, idle and at work."""
-    with tempfile.TemporaryDirectory() as name, _model() as model:
+    with tempfile.TemporaryDirectory() as name, scripted_model_process() as model:
         folder = Path(name)
         variables = environment_for(folder, model) | {
             "LANG": "C.UTF-8",
@@ -61,7 +61,11 @@ def _start(server: Started, count: int) -> None:
     """Have so many runs going on, each at the point where its model is silent."""
     prompt = script({"text": WORDS, "chunks": 50, "stall": True})
     job = server.call("create_job", name="lasting", cron="0 0 1 1 *", prompt=prompt, tools=["Read"])
-    runs = [server.call("trigger_job", job_id=job["id"])["run_id"] for _ in range(count)]
+    wait_until_heard(server, [server.call("trigger_job", job_id=job["id"])["run_id"] for _ in range(count)])
+
+
+def wait_until_heard(server: Started, runs: list[str]) -> None:
+    """Wait until the model has said something in each of the runs."""
     end = time.monotonic() + PATIENCE
     while silent := [run for run in runs if not server.call("get_run", run_id=run)["output"]]:
         if time.monotonic() > end:
@@ -70,7 +74,7 @@ def _start(server: Started, count: int) -> None:
 
 
 @contextmanager
-def _model() -> Iterator[ScriptedModel]:
+def scripted_model_process() -> Iterator[ScriptedModel]:
     """Lend a scripted model in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.scripted_model"],

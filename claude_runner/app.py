@@ -164,6 +164,8 @@ async def open_app(
             async with asyncio.timeout(SETTLE_SECONDS):
                 await leadership.settled.wait()
         jobs = Jobs(database, hub)
+        invocations = Invocations(hands.servers, hands.pool, runs, hands.redactor, clock)
+        stack.push_async_callback(invocations.settled)
         yield App(
             settings=settings,
             clock=clock,
@@ -182,7 +184,7 @@ async def open_app(
             pool=hands.pool,
             reach=hands.reach,
             workshop=Workshop(hands.servers, hands.pool, hands.credentials, clock),
-            invocations=Invocations(hands.servers, hands.pool, runs, hands.redactor, clock),
+            invocations=invocations,
             rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
         )
 

@@ -1,13 +1,12 @@
 """Calls a tool of a server at once, without a run, and keeps what came of it."""
 
+import asyncio
 import difflib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-from anyio import CancelScope
 
 from claude_runner.config import Clock
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError, RunnerError, UnavailableError
@@ -51,6 +50,7 @@ class Invocations:
     runs: Runs
     redactor: Redactor
     clock: Clock
+    _notes: set["asyncio.Task[None]"] = field(default_factory=set)
     _checkers: dict[tuple[str, str], tuple[Json, Any]] = field(default_factory=dict)
 
     async def invoke(self, name: str, payload: Mapping[str, Any], seconds: float) -> Outcome:
@@ -76,16 +76,20 @@ class Invocations:
             self._check(server, listed, payload)
             result = await self.pool.call(server, listed["name"], payload, seconds=seconds)
         except RunnerError as error:
-            await self._keep(call, Verdict.ERROR, str(error), begun)
+            self._keep(call, Verdict.ERROR, str(error), begun)
             raise
         except BaseException:
-            with CancelScope(shield=True):  # a client that leaves would cut this off as well
-                await self._keep(call, Verdict.ABANDONED, None, begun)
+            self._keep(call, Verdict.ABANDONED, None, begun)
             raise
         is_error = result.get("isError") is True
         outcome = Outcome(full, is_error, list(result.get("content") or ()), result.get("structuredContent"))
-        await self._keep(call, Verdict.ERROR if is_error else Verdict.OK, _text(outcome), begun)
+        self._keep(call, Verdict.ERROR if is_error else Verdict.OK, _text(outcome), begun)
         return outcome
+
+    async def settled(self) -> None:
+        """Wait until every call that was answered is written down."""
+        while self._notes:
+            await asyncio.wait(self._notes)
 
     async def _found(self, name: str) -> tuple[Server, str]:
         split = split_name(name)
@@ -149,13 +153,19 @@ class Invocations:
         self._checkers[key] = (schema, checker)
         return checker
 
-    async def _keep(self, call: NewCall, verdict: Verdict, result: str | None, begun: float) -> None:
+    def _keep(self, call: NewCall, verdict: Verdict, result: str | None, begun: float) -> None:
+        """Have a call written down, without its caller waiting for the disk."""
         duration_ms = round((self.clock.elapsed() - begun) * 1000, 3)
         said = None if result is None else self.redactor.text(result)
+        note = asyncio.create_task(self._write(ClosedCall(None, call, verdict, said, duration_ms)))
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
+
+    async def _write(self, call: ClosedCall) -> None:
         try:
-            await self.runs.note_call(ClosedCall(None, call, verdict, said, duration_ms))
+            await self.runs.note_call(call)
         except UnavailableError as error:  # it was made: what came of it is not to be lost for that
-            log.warning("a call of %s can't be written down: %s", call.tool, error)
+            log.warning("a call of %s can't be written down: %s", call.call.tool, error)
 
 
 def _leave(*_: object) -> tuple[()]:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -14,6 +14,7 @@ from claude_runner.config import Settings
 from claude_runner.errors import InvalidError, NotFoundError
 from claude_runner.hub import Topic
 from claude_runner.invocation import Invocations
+from claude_runner.pool import Pool
 from claude_runner.redaction import Redactor
 from claude_runner.runs import Verdict
 from tests.parts import hands_of, locked, logged, open_parts
@@ -38,6 +39,7 @@ def with_schema(**schema: Any) -> str:
 
 async def kept(lab: Lab) -> list[tuple[str, Verdict, str | None]]:
     """What the log of calls has, newest first."""
+    await lab.app.invocations.settled()
     return [
         (call.tool, call.verdict, call.result) for call in (await lab.app.runs.calls(None, None, 20)).calls
     ]
@@ -190,10 +192,13 @@ async def test_an_answer_is_not_lost_where_the_call_cannot_be_written_down(tmp_p
     settings = Settings(home=tmp_path, environment={"PATH": os.environ["PATH"]})
     async with open_parts(settings.database_path) as parts:
         reach, _ = await hands_of(parts, settings, None)
-        invocations = Invocations(reach.servers, reach.pool, parts.runs, Redactor(), parts.clock)
+        invocations = Invocations(
+            reach.servers, cast("Pool", reach.pool), parts.runs, Redactor(), parts.clock
+        )
         put(settings, "quick")
         with logged() as log, locked(settings.database_path):
             outcome = await invocations.invoke("quick:echo", {"text": "hello"}, 20)
+            await invocations.settled()
             assert log.having("a call of mcp__quick__echo can't be written down")
     assert outcome.content == [{"type": "text", "text": "hello"}]
 

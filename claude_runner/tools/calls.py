@@ -60,6 +60,7 @@ class CallTools(ToolGroup):
             limit: How many at the most, 1 to 200.
             cursor: The next_cursor of the page before, for the one after it, with the same filters.
         """
+        await self.app.invocations.settled()
         page = await self.app.runs.calls(run_id, server, limit, cursor)
         return CallList([_view(call) for call in page.calls], page.total, page.next_cursor)
 
