@@ -35,6 +35,9 @@ INSTRUCTIONS: Final = """\
 Claude Runner carries out prompts unattended: on a schedule, or at once. A job is a prompt with a schedule; a run is
 one execution of it, with output, tokens and cost. Schedules are cron expressions read in a time zone of the job's
 own: repeat next_runs to the user instead of working times out, and tell them every line of tool_warnings.
+What jobs lack to do their work is given by tool servers: list_fixed_mcp_servers and list_dynamic_mcp_servers show those
+there are, create_mcp_server makes one of Python code. Keys are set by set_server_credential, never written into code or
+prompts. rehearse_job tells, at no cost, whether a job would run and what is missing.
 """
 
 # What FastMCP imports at the first call of a tool: a quarter of a second that nobody should wait for.
