@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from claude_runner.pool import Door, Patience, Wanted
 from claude_runner.runs import NewRun, Run, State, Trigger
 from tests.parts import Parts, hands_of, open_parts
 from tests.scripted_model import ScriptedModel, script
-from tests.support import ended, running
-from tests.tool_servers import QUICK, comes, processes, put
+from tests.support import ended, running, text
+from tests.tool_servers import QUICK, comes, processes, put, temporary
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
@@ -49,11 +49,12 @@ class Hall:
 @pytest.fixture
 async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
     settings = Settings(home=tmp_path, environment={"PATH": "/usr/local/bin:/usr/bin:/bin"})
-    async with open_parts(settings.database_path) as parts:
-        reach, door = await hands_of(parts, settings, None)
-        put(settings, "quick")
-        put(settings, "other")
-        yield Hall(parts, settings, door, reach)
+    with temporary(tmp_path / "temporary"):
+        async with open_parts(settings.database_path) as parts:
+            reach, door = await hands_of(parts, settings, None)
+            put(settings, "quick")
+            put(settings, "other")
+            yield Hall(parts, settings, door, reach)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Key:
 
     @property
     def token(self) -> str:
-        return next(iter(self.servers.values()))["headers"]["Authorization"].removeprefix("Bearer ")
+        header: str = next(iter(self.servers.values()))["headers"]["Authorization"]
+        return header.removeprefix("Bearer ")
 
     def url(self, name: str) -> str:
         return str(self.servers[name]["url"])
@@ -101,14 +103,14 @@ async def test_a_run_calls_the_tools_that_it_was_granted_and_sees_no_others(hall
         async with key.client("quick") as client:
             assert [tool.name for tool in await client.list_tools()] == ["echo", "key"]
             result = await client.call_tool("echo", {"text": "hello"})
-            assert result.content[0].text == "hello"
+            assert text(result) == "hello"
             refused = await client.call_tool("hold", {}, raise_on_error=False)
             assert refused.is_error
-            assert refused.content[0].text == "this run may not call 'hold' of quick"
+            assert text(refused) == "this run may not call 'hold' of quick"
         async with key.client("runner") as client:
             assert "remember" in {tool.name for tool in await client.list_tools()}
             said = await client.call_tool("recall", {}, raise_on_error=False)
-            assert "this run belongs to no job" in said.content[0].text
+            assert "this run belongs to no job" in text(said)
 
 
 async def test_a_tool_is_called_by_its_own_name_and_granted_by_the_one_that_runs_know(hall: Hall) -> None:
@@ -119,7 +121,7 @@ async def test_a_tool_is_called_by_its_own_name_and_granted_by_the_one_that_runs
         key.client("quick") as client,
     ):
         assert [tool.name for tool in await client.list_tools()] == ["get.item"]
-        assert (await client.call_tool("get.item", {})).content[0].text == "had"
+        assert text(await client.call_tool("get.item", {})) == "had"
 
 
 async def test_two_runs_share_a_server_and_each_has_a_token(hall: Hall) -> None:
@@ -129,7 +131,7 @@ async def test_two_runs_share_a_server_and_each_has_a_token(hall: Hall) -> None:
         assert first.token != second.token
         async with first.client("quick") as here, second.client("quick") as there:
             answers = [await client.call_tool("which", {}) for client in (here, there)]
-    assert len({answer.content[0].text for answer in answers}) == 1
+    assert len({text(answer) for answer in answers}) == 1
 
 
 async def test_a_server_kept_for_each_run_is_its_own_and_ends_with_it(hall: Hall) -> None:
@@ -140,7 +142,7 @@ async def test_a_server_kept_for_each_run_is_its_own_and_ends_with_it(hall: Hall
         async with let_in(hall, one, wanted) as first:
             async with first.client("quick") as here, second.client("quick") as there:
                 answers = [await client.call_tool("which", {}) for client in (here, there)]
-            mine, theirs = (answer.content[0].text for answer in answers)
+            mine, theirs = (text(answer) for answer in answers)
             assert mine != theirs
         assert {it.info["environ"]["CLAUDE_RUNNER_SERVER"] for it in processes("quick")} == {theirs}
     assert not processes("quick")
@@ -170,23 +172,18 @@ async def test_the_token_dies_with_the_run_and_with_it_the_calls_that_go_on(hall
     run = await hall.parts.claimed()
     wanted = await hall.wanted("quick")
     data = hall.settings.home / "dynamic_servers/quick/data"
-    async with let_in(hall, run, wanted) as key:
-        url, token, path = key.url("quick"), key.token, key.path
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert path.parent.stat().st_mode & 0o777 == 0o700
-        client = await stack_of(key, "quick")
-        calling = asyncio.create_task(client.call_tool("hold", {}, raise_on_error=False))
-        await comes((data / "held").exists)
-    assert (await calling).content[0].text == "the run has ended"
-    await client.__aexit__(None, None, None)
+    async with AsyncExitStack() as stack:
+        async with let_in(hall, run, wanted) as key:
+            url, token, path = key.url("quick"), key.token, key.path
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+            client = await stack.enter_async_context(key.client("quick"))
+            calling = asyncio.create_task(client.call_tool("hold", {}, raise_on_error=False))
+            await comes((data / "held").exists)
+        assert text(await calling) == "the run has ended"
     assert not path.exists()
     assert await ask(url, token) == 401
     await comes(lambda: not processes("quick"))
-
-
-async def stack_of(key: Key, name: str) -> Client[Any]:
-    transport = StreamableHttpTransport(key.url(name), headers=key.servers[name]["headers"])
-    return await Client(transport).__aenter__()
 
 
 # What is not there
@@ -230,13 +227,13 @@ async def test_a_server_that_goes_wrong_in_a_run_is_told_to_the_model(hall: Hall
             ("odder", "quick: its answer can't be read: it is no result of a tool"),
         ):
             result = await client.call_tool(tool, {}, raise_on_error=False)
-            assert (result.is_error, result.content[0].text) == (True, words)
+            assert (result.is_error, text(result)) == (True, words)
         put(hall.settings, "quick", "raise ValueError('broken by hand')\n")
         await hall.reach.pool.forget("quick")
         with pytest.raises(MCPError, match="broken by hand"):
             await client.list_tools()
         result = await client.call_tool("echo", {"text": "x"}, raise_on_error=False)
-        assert "broken by hand" in result.content[0].text
+        assert "broken by hand" in text(result)
 
 
 async def test_a_configuration_that_cannot_be_written_lets_nobody_in(hall: Hall) -> None:

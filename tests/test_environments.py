@@ -25,7 +25,7 @@ def size() -> str:
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path, patience=Patience(start=30), PIP_NO_INDEX="1") as lab:
+    async with open_lab(tmp_path, patience=Patience(start=30), environment={"PIP_NO_INDEX": "1"}) as lab:
         yield lab
 
 

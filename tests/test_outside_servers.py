@@ -26,12 +26,13 @@ LINE = (
     "[print(json.dumps({'jsonrpc':'2.0','id':m['id'],'result':r(m)}),flush=True)"
     " for m in map(json.loads,sys.stdin) if 'id' in m]"
 )
+OWNER = {"USER": "someone", "SECRET_OF_OURS": "x"}
 TOKEN = "Bearer a-token-of-some-length"
 
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path, patience=Patience(start=5), USER="someone", SECRET_OF_OURS="x") as lab:
+    async with open_lab(tmp_path, patience=Patience(start=5), environment=OWNER) as lab:
         yield lab
 
 
@@ -48,7 +49,7 @@ async def elsewhere(port: int = 0) -> AsyncIterator[str]:
     @mcp.tool
     def header() -> str:
         """Tell how the caller was let in."""
-        return get_http_headers(include={"authorization"}).get("authorization", "not at all")
+        return str(get_http_headers(include={"authorization"}).get("authorization", "not at all"))
 
     @mcp.tool
     def give(size: int) -> str:
@@ -58,7 +59,8 @@ async def elsewhere(port: int = 0) -> AsyncIterator[str]:
     @mcp.tool
     async def hang() -> str:
         """Never answer."""
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        return "never"
 
     app = mcp.http_app(path="/mcp")
     async with app.lifespan(app), listening(app, port) as base_url:

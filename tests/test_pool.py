@@ -7,17 +7,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from claude_runner.config import Settings
 from claude_runner.errors import RunnerError, ServerFailedError
 from claude_runner.hub import Topic
-from claude_runner.pool import Patience
+from claude_runner.pool import Patience, Pool
 from claude_runner.processes import confinement_problem
 from tests.conftest import need
 from tests.parts import hands_of, locked, logged, open_parts
-from tests.tool_servers import QUICK, Lab, comes, open_lab, processes, put, workspaces
+from tests.tool_servers import QUICK, SDK, Lab, comes, open_lab, processes, put, workspaces
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
@@ -133,19 +134,14 @@ async def test_several_who_need_it_at_once_start_it_once(lab: Lab) -> None:
 
 async def test_it_gets_a_small_environment_with_its_own_credentials_alone(tmp_path: Path) -> None:
     code = QUICK + "@mcp.tool\ndef names():\n    return ' '.join(sorted(os.environ))\n"
-    secrets = {
-        "ANTHROPIC_API_KEY": "sk-ant",
-        "CREDENTIALS_KEY": "",
-        "LANG": "C.UTF-8",
-        "HTTPS_PROXY": "http://p",
-    }
-    async with open_lab(tmp_path, **secrets) as lab:
+    variables = {"ANTHROPIC_API_KEY": "sk-ant", "LANG": "C.UTF-8", "HTTPS_PROXY": "http://p", "OTHER": "x"}
+    async with open_lab(tmp_path, environment=variables) as lab:
         await lab.put("quick", code)
         await lab.put("other", env_vars=["OTHER_KEY"])
         await lab.set("quick", "API_KEY", "one of its own")
         await lab.set("other", "OTHER_KEY", "its neighbour's")
         names = set((await lab.call("quick:names")).split())
-    # The last three are set by the guard's shell-less start, bubblewrap and Python.
+    # Bubblewrap sets PWD, and Python may set LC_CTYPE.
     assert {name for name in names if not name.startswith("FASTMCP_")} - {"PWD", "LC_CTYPE"} == {
         "API_KEY", "CLAUDE_RUNNER_SERVER", "DATA_DIR", "HOME", "HTTPS_PROXY", "LANG", "PATH", "TMPDIR",
     }  # fmt: skip
@@ -355,6 +351,18 @@ async def test_a_tool_that_blocks_is_given_up_with_all_that_it_started(hasty: La
     assert await hasty.call("quick:echo", text="up again") == "up again"
 
 
+@pytest.mark.parametrize(
+    "wait", ["async def wait() -> str:\n    await asyncio", "def wait() -> str:\n    time"]
+)
+async def test_a_tool_of_the_library_that_blocks_is_given_up(hasty: Lab, wait: str) -> None:
+    await hasty.put("sdk", f"{SDK}\nimport asyncio, time\n\n@mcp.tool()\n{wait}.sleep(3600)\n")
+    assert (await failure(hasty, "sdk:wait")).startswith(
+        "sdk did not answer wait within 0.5 seconds and was ended"
+    )
+    await comes(lambda: not processes("sdk") and not workspaces())
+    assert await hasty.call("sdk:echo", text="up again") == "up again"
+
+
 async def test_other_calls_are_told_that_the_server_was_ended_for_one_that_took_too_long(lab: Lab) -> None:
     server = await lab.put("quick")
     going_on = held(lab)
@@ -499,7 +507,7 @@ async def test_a_database_that_is_locked_does_not_keep_a_server_from_starting(tm
         put(settings, "quick")
         server = await reach.servers.get("quick")
         with locked(settings.database_path):
-            result = await reach.pool.call(server, "echo", {"text": "x"})
+            result = await cast("Pool", reach.pool).call(server, "echo", {"text": "x"})
     assert result["content"] == [{"type": "text", "text": "x"}]
 
 

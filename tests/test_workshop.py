@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from claude_runner.pool import Patience
+from tests.support import text
 from tests.tool_servers import QUICK, SDK, Lab, comes, open_lab, processes, workspaces
 
 NAMES = {
@@ -218,7 +219,7 @@ async def test_of_two_who_make_the_same_server_at_once_one_is_refused(lab: Lab) 
     results = await asyncio.gather(*calls)
     assert sorted(result.is_error for result in results) == [False, True]
     [refused] = [result for result in results if result.is_error]
-    assert "is being changed by another call right now" in refused.content[0].text
+    assert "is being changed by another call right now" in text(refused)
 
 
 # Changing

@@ -5,10 +5,11 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -165,14 +166,16 @@ def put(settings: Settings, name: str, code: str = QUICK, **metadata: Any) -> No
 
 
 def processes(name: str) -> list[psutil.Process]:
-    """The processes that bear the mark of a server, as a person would look for them."""
+    """The processes of this test that bear the mark of a server, as a person would look for them."""
     return list(_marked(re.compile(re.escape(name) + "-[0-9a-f]{16}")))
 
 
 def _marked(mark: re.Pattern[str]) -> Iterator[psutil.Process]:
     for process in psutil.process_iter(["environ", "status"]):
-        value = (process.info["environ"] or {}).get("CLAUDE_RUNNER_SERVER", "")
-        if mark.fullmatch(value) and process.info["status"] != psutil.STATUS_ZOMBIE:
+        variables = process.info["environ"] or {}
+        is_ours = variables.get("TMPDIR", "").startswith(tempfile.gettempdir())
+        is_it = is_ours and mark.fullmatch(variables.get("CLAUDE_RUNNER_SERVER", ""))
+        if is_it and process.info["status"] != psutil.STATUS_ZOMBIE:
             yield process
 
 
@@ -193,7 +196,7 @@ async def open_lab(
     path: Path,
     agent: Agent | None = None,
     patience: Patience | None = None,
-    **environment: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Lab]:
     owner = path / "owner"
     owner.mkdir(exist_ok=True)
@@ -201,14 +204,14 @@ async def open_lab(
     settings = Settings(home=path / "home", environment=variables, shutdown_grace_seconds=0.2)
     clock = FakeClock()
     opening = open_app(settings, agent=agent or FakeAgent(), clock=clock, patience=patience)
-    with _temporary(path / "temporary"):
+    with temporary(path / "temporary"):
         async with opening as app, Client(await build_mcp(app)) as client:
             yield Lab(app, client, clock)
 
 
 @contextmanager
-def _temporary(folder: Path) -> Iterator[None]:
-    """Have temporary files in a folder of the test's own, so that what is left can be told."""
+def temporary(folder: Path) -> Iterator[None]:
+    """Have temporary files in a folder of the test's own, so that what is left of it can be told from others'."""
     folder.mkdir(exist_ok=True)
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
