@@ -215,7 +215,8 @@ async def test_a_client_that_leaves_while_a_server_is_made_leaves_nothing(lab: L
 
 async def test_of_two_who_make_the_same_server_at_once_one_is_refused(lab: Lab) -> None:
     arguments = {"name": "quick", "code": QUICK}
-    calls = [lab.mcp.call_tool("create_mcp_server", arguments, raise_on_error=False) for _ in range(2)]
+    client = await lab.client()
+    calls = [client.call_tool("create_mcp_server", arguments, raise_on_error=False) for _ in range(2)]
     results = await asyncio.gather(*calls)
     assert sorted(result.is_error for result in results) == [False, True]
     [refused] = [result for result in results if result.is_error]
@@ -249,9 +250,10 @@ async def test_a_broken_change_leaves_the_server_as_it_was_and_up(lab: Lab) -> N
 
 async def test_of_two_updates_at_once_one_is_refused_and_the_other_is_whole(lab: Lab) -> None:
     await lab.answer("create_mcp_server", name="quick", code=QUICK)
+    client = await lab.client()
     codes = [QUICK.replace("return text", f"return text * {n}") for n in (2, 3)]
     calls = [
-        lab.mcp.call_tool("update_mcp_server", {"name": "quick", "code": code}, raise_on_error=False)
+        client.call_tool("update_mcp_server", {"name": "quick", "code": code}, raise_on_error=False)
         for code in codes
     ]
     results = await asyncio.gather(*calls)

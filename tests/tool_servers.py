@@ -6,8 +6,8 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -110,8 +110,16 @@ class Lab:
     """An application, a client of its tools, and its servers' processes."""
 
     app: App
-    mcp: Client[Any]
     clock: FakeClock
+    _opened: AsyncExitStack
+    _clients: list[Client[Any]] = field(default_factory=list)
+
+    async def client(self) -> Client[Any]:
+        """Return the client, made when it is first needed: making all tools takes longer than all the rest."""
+        if not self._clients:
+            client: Client[Any] = Client(await build_mcp(self.app))
+            self._clients.append(await self._opened.enter_async_context(client))
+        return self._clients[0]
 
     @property
     def home(self) -> Path:
@@ -127,11 +135,11 @@ class Lab:
 
     async def answer(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """What one of our tools answers."""
-        return dict(content(await self.mcp.call_tool(tool, arguments, raise_on_error=False)))
+        return dict(content(await (await self.client()).call_tool(tool, arguments, raise_on_error=False)))
 
     async def refusal(self, tool: str, /, **arguments: Any) -> str:
         """The sentence with which one of our tools refuses, which is one line."""
-        result = await self.mcp.call_tool(tool, arguments, raise_on_error=False)
+        result = await (await self.client()).call_tool(tool, arguments, raise_on_error=False)
         assert result.is_error, result.structured_content
         assert "\n" not in text(result)
         return text(result)
@@ -205,8 +213,8 @@ async def open_lab(
     clock = FakeClock()
     opening = open_app(settings, agent=agent or FakeAgent(), clock=clock, patience=patience)
     with temporary(path / "temporary"):
-        async with opening as app, Client(await build_mcp(app)) as client:
-            yield Lab(app, client, clock)
+        async with opening as app, AsyncExitStack() as opened:
+            yield Lab(app, clock, opened)
 
 
 @contextmanager
