@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,25 +29,27 @@ SAMPLES = ROOT / "dynamic_servers"
 @asynccontextmanager
 async def open_server(folder: Path, home: Path, **variables: str) -> AsyncIterator[Client[Any]]:
     """Start a server with the variables and little else, and yield a client of it."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "DATA_DIR": str(home),
-        "FASTMCP_SHOW_SERVER_BANNER": "false",
-        "FASTMCP_CHECK_FOR_UPDATES": "off",
-        **variables,
-    }
-    transport = StdioTransport(
-        sys.executable,
-        ["-B", str(folder / "server.py")],
-        env=environment,
-        cwd=str(home),
-        keep_alive=False,
-        log_file=home / "stderr.log",
-    )
-    async with Client(transport) as client:
-        yield client
+    # In the system's folder, as the pool has it: Chromium makes a socket there, whose path may not be long.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as workspace:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TMPDIR": workspace,
+            "DATA_DIR": str(home),
+            "FASTMCP_SHOW_SERVER_BANNER": "false",
+            "FASTMCP_CHECK_FOR_UPDATES": "off",
+            **variables,
+        }
+        transport = StdioTransport(
+            sys.executable,
+            ["-B", str(folder / "server.py")],
+            env=environment,
+            cwd=str(home),
+            keep_alive=False,
+            log_file=home / "stderr.log",
+        )
+        async with Client(transport) as client:
+            yield client
 
 
 async def refused(client: Client[Any], tool: str, **arguments: object) -> str:
