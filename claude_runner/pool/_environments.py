@@ -1,7 +1,8 @@
 """Environments of their own for servers that declare packages that ours lacks (PEP 723); off unless the owner allows.
 
-An environment is made once for each set of declarations and shared by all who declare the same. Only wheels are
-installed: nothing of a package runs before the server does.
+An environment is made once for each set of declarations and shared by all who declare the same. Of an index only
+wheels are installed. What is declared by its address, also by a package that is installed, may be built, which runs its
+code: that sees and changes no more than a server does, where programs can be confined.
 """
 
 import asyncio
@@ -17,15 +18,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import unquote, urlsplit
 
 from claude_runner.config import Settings
 from claude_runner.errors import ServerFailedError, unusable
-from claude_runner.processes import guard_variables, guarded
+from claude_runner.processes import Confinement, confinement_problem, guard_variables, guarded
 from claude_runner.servers import Server
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+CHECKOUT: Final = Path(__file__).resolve().parents[2]  # with server.py and .env
 INSTALL_SECONDS: Final = 300.0
 MAX_SAID: Final = 600
 # pip's own settings, such as an index of the owner's, reach it; nothing else does.
@@ -77,12 +80,25 @@ class Environments:
             python = str(draft / "bin" / "python")
             options = ("--disable-pip-version-check", "--no-input", "--quiet", "--only-binary", ":all:")
             pip = (sys.executable, "-I", "-m", "pip", "--python", python)
-            await self._run(server, *pip, "install", *options, *server.dependencies)
+            install = (*pip, "install", *options, *server.dependencies)
+            await self._run(server, *self._confined(install, draft, server))
             await asyncio.to_thread(_keep, draft, folder)
         except OSError as error:
             raise unusable(error, folder) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+
+    def _confined(self, install: Sequence[str], draft: Path, server: Server) -> Sequence[str]:
+        """Return the command of an installation that sees nothing of the owner's but how to install."""
+        if confinement_problem() is not None:
+            return install
+        owner = Path(self._settings.environment.get("HOME") or Path.home())
+        login = Path(self._settings.environment.get("CLAUDE_CONFIG_DIR") or owner / ".claude")
+        return Confinement(
+            hidden=(self._settings.home, owner, login, CHECKOUT),
+            readable=(owner / ".config" / "pip", owner / ".pip", *_wheels(server.dependencies)),
+            writable=(draft,),
+        ).command(install)
 
     async def _run(self, server: Server, *command: str) -> None:
         given = self._settings.environment
@@ -136,6 +152,15 @@ def _lacking(server: Server) -> list[str]:
     return [str(each) for each in wanted if each.marker is None or each.marker.evaluate() if not _has(each)]
 
 
+def _wheels(dependencies: Sequence[str]) -> list[Path]:
+    """Return the wheels on this machine that are declared by their address."""
+    from packaging.requirements import Requirement  # noqa: PLC0415 - few servers declare any
+
+    addresses = [urlsplit(Requirement(declared).url or "") for declared in dependencies]
+    paths = [Path(unquote(address.path)) for address in addresses if address.scheme == "file"]
+    return [path for path in paths if path.suffix == ".whl" and path.is_file()]
+
+
 def _has(wanted: "Requirement") -> bool:
     if (
         wanted.url is not None or wanted.extras
@@ -156,8 +181,13 @@ def _key(dependencies: Sequence[str]) -> str:
 def _keep(draft: Path, folder: Path) -> None:
     """Let what a new environment does not have be found where we have it, such as FastMCP, and put it in its place."""
     paths = sysconfig.get_paths(vars={"base": str(draft), "platbase": str(draft)})
-    Path(paths["purelib"], "claude-runner.pth").write_text(
-        sysconfig.get_path("purelib") + "\n", encoding="utf-8"
-    )
+    ours = Path(paths["purelib"], "claude-runner.pth")
+    if not ours.resolve().is_relative_to(
+        draft.resolve()
+    ):  # what was installed may have left links that lead out
+        raise ServerFailedError(
+            "the packages can't be used: they put a link in the place of their own folder"
+        )
+    ours.write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     if not folder.exists():  # another process of this home may have been first
         draft.replace(folder)
