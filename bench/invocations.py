@@ -1,8 +1,9 @@
 """How long `invoke_internal_mcp_tool` takes on a server that is up.
 
-Relative to a FastMCP client that calls the tool of a process of the same server itself. Ours goes the whole way: a
-client of our tools, the tool, the check of the arguments, the pool, the server's process, and the row in the log of
-calls. The two take turns by the block: a process that was left alone for a moment has to wake up first.
+Relative to a FastMCP client that calls the tool of a process of the same server itself. Two of ours: the tool as the
+server carries it out (the check of the arguments, the pool, the server's process, the row in the log of calls), and the
+same through a client of our tools, where MCP is spoken twice. They take turns by the block: a process that was left
+alone for a moment has to wake up first.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from claude_runner import pool
 from claude_runner.app import open_app
 from claude_runner.config import Settings
 from claude_runner.tools import build_mcp, warm_up
+from claude_runner.tools.invocation import InvocationTools
 
 MOST: Final = 1.3
 BLOCK: Final = 25  # calls in a row
@@ -43,16 +45,19 @@ Call = Callable[[], Awaitable[Any]]
 
 def measure(effort: Effort) -> list[Figure]:
     """Time calls."""
-    ours, bare = asyncio.run(_rounds(effort.invocations))
-    raw = (
-        spread("invoke_internal_mcp_tool", ours, "ms", 2),
-        spread("FastMCP client, direct", bare, "ms", 2),
-    )
-    return [ratio("warm invoke_internal_mcp_tool", MOST, ours, bare, raw)]
+    tool, through, bare = asyncio.run(_rounds(effort.invocations))
+    direct = spread("FastMCP client, direct", bare, "ms", 2)
+    return [
+        ratio(name, MOST, ours, bare, (spread("ours", ours, "ms", 2), direct))
+        for name, ours in (
+            ("warm invoke_internal_mcp_tool", tool),
+            ("warm invoke_internal_mcp_tool, through a client", through),
+        )
+    ]
 
 
-async def _rounds(count: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds of our blocks and of the direct ones."""
+async def _rounds(count: int) -> list[list[float]]:
+    """Return the milliseconds of the blocks of the tool, of the tool through a client, and of the direct calls."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         settings = Settings(home=home / "runner", environment={"PATH": os.environ["PATH"], "HOME": name})
@@ -68,7 +73,12 @@ async def _rounds(count: int) -> tuple[list[float], list[float]]:
                 log_file=home / "direct.log",
             )
 
-            async def ours() -> None:
+            group = InvocationTools(app)
+
+            async def tool() -> None:
+                await group.invoke_internal_mcp_tool("mcp__echo__echo", dict(ARGUMENTS))
+
+            async def through() -> None:
                 call = {"tool": "mcp__echo__echo", "payload": ARGUMENTS}
                 await client.call_tool("invoke_internal_mcp_tool", call)
 
@@ -77,16 +87,16 @@ async def _rounds(count: int) -> tuple[list[float], list[float]]:
                 async def bare() -> None:
                     await direct.call_tool("echo", ARGUMENTS)
 
-                return await _in_turns(ours, bare, count)
+                return await _in_turns((tool, through, bare), count)
 
 
-async def _in_turns(one: Call, other: Call, count: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds of a call, the mean of each block."""
-    taken: dict[Call, list[float]] = {one: [], other: []}
+async def _in_turns(calls: Sequence[Call], count: int) -> list[list[float]]:
+    """Return the milliseconds of a call, the mean of each block; the first of each is left out."""
+    taken: dict[Call, list[float]] = {call: [] for call in calls}
     for number in range(1 + count // BLOCK):
         for call in rotated(list(taken), number):
             begun = time.perf_counter()
             for _ in range(BLOCK):
                 await call()
             taken[call].append((time.perf_counter() - begun) * 1000 / BLOCK)
-    return taken[one][1:], taken[other][1:]
+    return [values[1:] for values in taken.values()]
