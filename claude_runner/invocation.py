@@ -4,7 +4,7 @@ import asyncio
 import difflib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,9 @@ MAX_SHOWN: Final = 300  # characters of what is wrong with a payload
 MAX_CHECKERS: Final = 500  # tools whose schemas are kept ready
 # Left to the server to check: an expression can be written so that looking for it never ends.
 _EXPRESSIONS: Final = ("pattern", "patternProperties", "unevaluatedProperties")
+MAX_STEPS: Final = (
+    20_000  # keywords of a schema that are looked at: a short one can lead to more than will ever end
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Invocations:
     redactor: Redactor
     clock: Clock
     _notes: set["asyncio.Task[None]"] = field(default_factory=set)
-    _checkers: dict[tuple[str, str], tuple[Json, Any]] = field(default_factory=dict)
+    _checkers: dict[tuple[str, str], "_Checker"] = field(default_factory=dict)
 
     async def invoke(self, name: str, payload: Mapping[str, Any], seconds: float) -> Outcome:
         """Call a tool; the call is kept in the log of tool calls, however it ends.
@@ -120,10 +123,8 @@ class Invocations:
 
     def _check(self, server: Server, listed: Json, payload: Mapping[str, Any]) -> None:
         """Refuse arguments that do not fit a tool's schema (JSON Schema); a schema that is none refuses nothing."""
-        from jsonschema import exceptions  # type: ignore[import-untyped]  # noqa: PLC0415 - only who calls needs it
-
         try:
-            wrong = exceptions.best_match(self._checker(server, listed).iter_errors(dict(payload)))
+            wrong = self._checker(server, listed).wrong_with(dict(payload))
         except Exception as error:  # noqa: BLE001 - a schema may be wrong in any way, and point anywhere
             log.debug("%s: the schema of %s can't be used: %s", server.name, listed["name"], error)
             return
@@ -132,25 +133,15 @@ class Invocations:
             sentence = f"payload{place} does not fit {listed['name']}: {wrong.message[:MAX_SHOWN]}"
             raise InvalidError(self.redactor.text(sentence), field="payload")
 
-    def _checker(self, server: Server, listed: Json) -> Any:
+    def _checker(self, server: Server, listed: Json) -> "_Checker":
         """Return what checks a tool's arguments, the same for as long as the server lists the same."""
-        from jsonschema import validators  # noqa: PLC0415 - as above
-        from referencing import Registry  # noqa: PLC0415 - as above
-
         key, schema = (server.name, str(listed["name"])), listed["inputSchema"]
         known = self._checkers.get(key)
-        if known is not None and known[0] is schema:
-            return known[1]
+        if known is not None and known.schema is schema:
+            return known
         if len(self._checkers) >= MAX_CHECKERS:
             self._checkers.clear()
-        kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-        others = kind.VALIDATORS["additionalProperties"]
-        changed = dict.fromkeys(_EXPRESSIONS, _leave) | {
-            "additionalProperties": lambda *it: () if "patternProperties" in it[-1] else others(*it)
-        }
-        # With an empty registry, so that no schema makes us fetch another.
-        checker = validators.extend(kind, changed)(schema, registry=Registry())
-        self._checkers[key] = (schema, checker)
+        self._checkers[key] = checker = _Checker(schema)
         return checker
 
     def _keep(self, call: NewCall, verdict: Verdict, result: str | None, begun: float) -> None:
@@ -166,6 +157,55 @@ class Invocations:
             await self.runs.note_call(call)
         except UnavailableError as error:  # it was made: what came of it is not to be lost for that
             log.warning("a call of %s can't be written down: %s", call.call.tool, error)
+
+
+class _Checker:
+    """Checks arguments by a schema that somebody else wrote: nothing in it makes us fetch, or look for ever."""
+
+    def __init__(self, schema: Json) -> None:
+        from jsonschema import validators  # type: ignore[import-untyped]  # noqa: PLC0415 - only who calls needs it
+        from referencing import Registry  # noqa: PLC0415 - as above
+
+        self.schema = schema
+        self._steps = 0
+        kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+        others = kind.VALIDATORS["additionalProperties"]
+        changed = kind.VALIDATORS | dict.fromkeys(_EXPRESSIONS, _leave)
+        changed["additionalProperties"] = lambda *it: () if "patternProperties" in it[-1] else others(*it)
+        counted = {keyword: self._counting(check) for keyword, check in changed.items()}
+        # With an empty registry, so that no schema makes us fetch another.
+        self._checker = validators.extend(kind, counted)(_of_one_kind(schema), registry=Registry())
+
+    def wrong_with(self, payload: dict[str, Any]) -> Any:
+        """Return what is most wrong with arguments, `None` where nothing is; raises where the schema can't be used."""
+        from jsonschema import exceptions  # noqa: PLC0415 - as above
+
+        self._steps = 0
+        return exceptions.best_match(self._checker.iter_errors(payload))
+
+    def _counting(self, check: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*it: Any) -> Any:
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise RecursionError(f"it takes more than {MAX_STEPS} steps")
+            return check(*it)
+
+        return counted
+
+
+def _of_one_kind(schema: Any) -> Any:
+    """Return a schema whose parts name no kind of their own: they would be checked by all the rules of that."""
+    match schema:
+        case dict():
+            return {
+                key: _of_one_kind(part)
+                for key, part in schema.items()
+                if key != "$schema" or not isinstance(part, str)
+            }
+        case list():
+            return [_of_one_kind(part) for part in schema]
+        case _:
+            return schema
 
 
 def _leave(*_: object) -> tuple[()]:

@@ -1,10 +1,12 @@
 """What tool servers may try against the server, the owner and one another, tried with real processes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from claude_runner.errors import ServerFailedError
 from claude_runner.pool import Patience
 from tests.tool_servers import QUICK, Lab, open_lab
 
@@ -17,6 +19,31 @@ def build_wheel(*_):
     raise SystemExit(f"it sees {{seen}}")
 """
 
+ODD = (
+    QUICK
+    + """
+@mcp.tool
+def half():
+    return "half \\ud83d emoji"
+
+@mcp.tool
+def deep(levels):
+    value = None
+    for _ in range(levels):
+        value = [value]
+    sys.setrecursionlimit(10_000)
+    return {"content": [], "structuredContent": {"deep": value}}
+
+@mcp.tool
+def flood():
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        os.write(sys.stdout.buffer.fileno(), b"\\n" * 65536)
+    return "still here"
+"""
+)
+LISTS = '{"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in self.tools]}'
+
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
@@ -24,7 +51,8 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
         yield lab
 
 
-async def test_a_package_that_is_built_is_confined(lab: Lab, tmp_path: Path, sandbox: None) -> None:
+@pytest.mark.usefixtures("sandbox")
+async def test_a_package_that_is_built_is_confined(lab: Lab, tmp_path: Path) -> None:
     secrets = [tmp_path / "owner" / ".ssh", lab.app.settings.database_path]
     secrets[0].mkdir()
     package, left = tmp_path / "built", tmp_path / "owner" / "left"
@@ -41,3 +69,60 @@ async def test_a_package_that_is_built_is_confined(lab: Lab, tmp_path: Path, san
     sentence = await lab.refusal("create_mcp_server", name="quick", code=code)
     assert "can't be installed" in sentence
     assert not left.exists()
+
+
+async def test_half_a_character_in_an_answer_is_replaced_and_the_call_kept(lab: Lab) -> None:
+    await lab.put("odd", ODD)
+    assert await lab.call("odd:half") == "half ? emoji"
+    await lab.app.invocations.settled()
+    assert (await lab.answer("list_tool_calls"))["calls"][0]["result"] == "half ? emoji"
+
+
+async def test_half_a_character_in_a_list_of_tools_hides_no_other_server(lab: Lab) -> None:
+    listing = LISTS.replace('"inputSchema"', '"description": "half \\ud83d", "inputSchema"')
+    await lab.put("odd", QUICK.replace(LISTS, listing))
+    assert await lab.call("odd:echo", text="x") == "x"
+    listed = (await lab.answer("list_dynamic_mcp_servers"))["servers"]
+    assert "odd" in {server["name"] for server in listed}
+
+
+@pytest.mark.parametrize("levels", [255, 400, 2000])
+async def test_an_answer_nested_too_deeply_is_told_at_once(lab: Lab, levels: int) -> None:
+    await lab.put("odd", ODD)
+    sentence = await lab.refusal("invoke_internal_mcp_tool", tool="odd:deep", payload={"levels": levels})
+    assert sentence.startswith("odd: its answer can't be read: it is nested too deeply")
+
+
+async def test_a_server_that_floods_its_output_lets_others_have_their_turn(lab: Lab) -> None:
+    await lab.put("odd", ODD)
+    await lab.call("odd:echo", text="it is up")
+    call = asyncio.create_task(lab.call("odd:flood"))
+    turns = 0
+    while not call.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    with pytest.raises(ServerFailedError, match="lines on standard output that are no messages"):
+        await call
+    assert turns > 20
+    assert await lab.call("odd:echo", text="anew") == "anew"
+
+
+async def test_a_list_of_tools_without_end_is_given_up(lab: Lab) -> None:
+    tool = '{"name": "t" + str(time.time_ns()), "description": "x" * 1_000_000, "inputSchema": {}}'
+    await lab.put("odd", QUICK.replace(LISTS, '{"tools": [' + tool + '], "nextCursor": "more"}'))
+    sentence = await lab.refusal("invoke_internal_mcp_tool", tool="odd:echo", payload={})
+    assert "its list of tools has more than" in sentence
+
+
+NEVER_ENDS = {
+    "by its parts": """{"$ref": "#/$defs/a0", "$defs": {"a40": {"required": ["no"]}, **{
+        f"a{i}": {"anyOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(40)}}}""",
+    "by an expression in a part of a kind of its own": """{"properties": {"text": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "^(a+)+$"}}}""",
+}
+
+
+@pytest.mark.parametrize("schema", NEVER_ENDS.values(), ids=NEVER_ENDS)
+async def test_a_schema_that_is_never_done_is_left_to_the_server(lab: Lab, schema: str) -> None:
+    await lab.put("odd", QUICK.replace(LISTS, LISTS.replace('{"type": "object"}', schema)))
+    assert await lab.call("odd:echo", text="a" * 40 + "!") == "a" * 40 + "!"

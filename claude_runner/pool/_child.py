@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
 import signal
 from asyncio import StreamReader, StreamWriter
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from claude_runner.errors import ServerFailedError, unusable
-from claude_runner.pool._session import MAX_LINE, Json, RemoteError, Session
+from claude_runner.pool._session import MAX_LINE, MAX_RESULT, Json, RemoteError, Session
 from claude_runner.pool._stderr import StderrLog
 from claude_runner.pool._tools import MAX_TOOLS, listed
 from claude_runner.processes import end_leftovers, guard_variables, guarded
@@ -129,13 +130,17 @@ class Child:
 
     async def _listed(self) -> tuple[Json, ...]:
         tools: list[Json] = []
+        size = 0
         cursor: object = None
         while True:
             page = await self._session.request("tools/list", {} if cursor is None else {"cursor": cursor})
             tools += listed(page.get("tools"))
+            size += len(json.dumps(page))
             cursor = page.get("nextCursor")
             if len(tools) > MAX_TOOLS:
                 raise RemoteError(f"it lists more than {MAX_TOOLS} tools")
+            if size > MAX_RESULT:
+                raise RemoteError(f"its list of tools has more than {MAX_RESULT:,} bytes")
             if cursor is None:
                 return tuple(tools)
 

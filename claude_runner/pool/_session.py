@@ -18,12 +18,15 @@ from claude_runner.errors import ServerFailedError
 PROTOCOL: Final = "2025-11-25"
 MAX_LINE: Final = 64 * 2**20  # bytes; a longer line ends the session
 MAX_RESULT: Final = 4 * 2**20  # bytes of an answer that are passed on
+MAX_JUNK: Final = 10_000  # lines in a row that are no messages; who says more of them ends
 # The id of an answer that is too long to be read: beside one of its outermost braces, where nothing of the result is.
 _NUMBER: Final = rb'"id"\s*:\s*(\d{1,9})'
 _VERSION: Final = rb'"jsonrpc"\s*:\s*"2\.0"'
 _ID_FIRST: Final = re.compile(rb"\s*\{\s*(?:" + _VERSION + rb"\s*,\s*)?" + _NUMBER)
 _ID_LAST: Final = re.compile(_NUMBER + rb"\s*(?:,\s*" + _VERSION + rb"\s*)?\}\s*\Z")
 _ID_WITHIN: Final = 200  # bytes from the end in which it is looked for
+_AT_ONCE: Final = 64 * 2**10  # bytes that are heard before others have their turn
+_LINE_COSTS: Final = 1000  # bytes that a line counts for besides its own
 
 Json = Mapping[str, Any]
 
@@ -89,8 +92,15 @@ class Session:
     async def hear(self) -> str:
         """Hear the server until its output ends, and return what it did wrong, if anything."""
         try:
+            heard = junk = 0
             while line := await self._reader.readline():
-                await self._take(line)
+                junk = 0 if await self._take(line) else junk + 1
+                if junk == MAX_JUNK:
+                    return f"it said {MAX_JUNK:,} lines on standard output that are no messages"
+                heard += len(line) + _LINE_COSTS
+                if heard > _AT_ONCE:  # what has come already is read without a pause, however much it is
+                    heard = 0
+                    await asyncio.sleep(0)
         except ValueError:
             return f"it said more than {MAX_LINE // 2**20} MiB at once"
         except ConnectionError:
@@ -118,17 +128,25 @@ class Session:
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
 
-    async def _take(self, line: bytes) -> None:
+    async def _take(self, line: bytes) -> bool:
+        """Take a line, and tell whether it is a message."""
         if len(line) > MAX_RESULT:
-            self._refuse(line)
-            return
+            self._refuse(line, too_long(len(line)))
+            return True
         try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
+            message = _read(line)
+        except RecursionError:
+            self._refuse(line, too_deep())
+            return True
+        except ValueError:
             log.debug("a server said what is no JSON: %r", line[:200])
-            return
-        if not isinstance(message, dict):
-            return
+            return False
+        if not isinstance(message, dict) or "jsonrpc" not in message:
+            return False
+        await self._heed(message)
+        return True
+
+    async def _heed(self, message: Json) -> None:
         if "method" not in message:
             self._settle(message)
         elif "id" in message:
@@ -149,12 +167,12 @@ class Session:
         else:
             answer.set_exception(ServerFailedError("the server's answer has no result"))
 
-    def _refuse(self, line: bytes) -> None:
-        """Tell who waits that the answer is too long, without reading it."""
+    def _refuse(self, line: bytes, why: ServerFailedError) -> None:
+        """Tell who waits why the answer is not read."""
         found = _ID_FIRST.match(line) or _ID_LAST.search(line[-_ID_WITHIN:])
         answer = self._waiting.get(int(found[1])) if found else None
         if answer is not None and not answer.done():
-            answer.set_exception(too_long(len(line)))
+            answer.set_exception(why)
 
     async def _answer(self, message: Json) -> None:
         """Answer what the server asks: it may know that we live, and no more (no sampling, no roots)."""
@@ -171,6 +189,19 @@ def too_long(size: int) -> ServerFailedError:
     return ServerFailedError(
         f"the answer has {size:,} bytes; at most {MAX_RESULT:,} are passed on: ask for less"
     )
+
+
+def too_deep() -> ServerFailedError:
+    """Return the failure of an answer that nests more than can be passed on."""
+    return ServerFailedError("its answer can't be read: it is nested too deeply")
+
+
+def _read(line: bytes) -> Any:
+    """Return what a line holds; of half a character, which JSON has and UTF-8 has not, a question mark is left."""
+    message = json.loads(line.decode("utf-8", "replace"))
+    if b"\\ud" in line.lower():
+        return json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
+    return message
 
 
 def _words(error: object) -> str:

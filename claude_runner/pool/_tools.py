@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from claude_runner.errors import ServerFailedError
-from claude_runner.pool._session import Json, RemoteError
+from claude_runner.pool._session import Json, RemoteError, too_deep
 from claude_runner.servers import ToolInfo
 
 MAX_TOOLS: Final = 500
@@ -24,6 +24,7 @@ def listed(tools: object) -> list[Json]:
         wrong = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, wrong["loc"]))
         raise RemoteError(f"its list of tools can't be read: {place}: {wrong['msg']}") from error
+    _check_depth(tools)
     found: list[dict[str, Any]] = list(tools) if isinstance(tools, list) else []
     for tool in found:
         kind = tool["inputSchema"].get("type", "object")
@@ -48,7 +49,18 @@ def answered(result: Json) -> Json:
         or not isinstance(structured, dict | None)
     ):
         raise ServerFailedError("its answer can't be read: it is no result of a tool")
+    _check_depth(result)
     return {**result, "content": content}
+
+
+def _check_depth(said: object) -> None:
+    """Refuse what nests more than the libraries can write that pass it on, within what they wrap around it."""
+    from pydantic_core import to_json  # noqa: PLC0415 - as above
+
+    try:
+        to_json([[[[[[[[said]]]]]]]])
+    except ValueError as error:
+        raise too_deep() from error
 
 
 def infos(tools: tuple[Json, ...]) -> tuple[ToolInfo, ...]:
