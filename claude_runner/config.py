@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from claude_runner.errors import InvalidError
 
+CHECKOUT: Final = Path(__file__).resolve().parents[1]  # the folder of server.py, and of .env
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 LOOK_AGAIN_SECONDS: Final = 5.0
 MEMORY_PER_RUN_MIB: Final = 110  # private memory of one Claude Code process, measured with 2.1.330
@@ -47,7 +48,7 @@ VARIABLES: Final = (
     Variable(
         "RUNNER_HOME",
         "the folder of server.py",
-        "where `jobs.db` and `claude_playground/` live",
+        "where `jobs.db`, `dynamic_servers/` and `claude_playground/` live",
     ),
     Variable(
         "MAX_CONCURRENT_RUNS",
@@ -107,6 +108,16 @@ class Settings:
     def state(self) -> Path:
         """Return the folder of what the server and the CLI keep for themselves, mode 0700."""
         return self.home / ".claude-runner"
+
+    @property
+    def owner_home(self) -> Path:
+        """Return the home of the user whom the server runs as."""
+        return Path(self.environment.get("HOME") or Path.home())
+
+    @property
+    def login(self) -> Path:
+        """Return the folder in which the owner's own `claude` keeps its login."""
+        return Path(self.environment.get("CLAUDE_CONFIG_DIR") or self.owner_home / ".claude")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], default_home: Path) -> "Settings":

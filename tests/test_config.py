@@ -151,3 +151,9 @@ async def test_a_pause_lasts_as_long_as_was_asked() -> None:
     begun = clock.elapsed()
     await clock.pause(asyncio.Event(), 0.02)
     assert clock.elapsed() - begun >= 0.02
+
+
+def test_the_login_is_where_the_owners_claude_keeps_it() -> None:
+    assert settings(HOME="/home/ann").login == Path("/home/ann/.claude")
+    assert settings(HOME="/home/ann", CLAUDE_CONFIG_DIR="/srv/claude").login == Path("/srv/claude")
+    assert settings().login == Path.home() / ".claude"

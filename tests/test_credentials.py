@@ -462,4 +462,6 @@ def test_the_command_says_what_is_in_its_way(tmp_path: Path) -> None:
 
 def test_the_key_of_an_owner_reaches_no_run(tmp_path: Path) -> None:
     server = {"CREDENTIALS_KEY": KEYS[0], "PATH": "/bin"}
-    assert KEYS[0] not in environment_of(server, None, tmp_path, tmp_path, "run").values()
+    assert (
+        KEYS[0] not in environment_of(Settings(tmp_path, environment=server), None, tmp_path, "run").values()
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from claude_runner.agent._protocol import Endpoint
+from claude_runner.config import Settings
 
 # What any program needs to find its way.
 _ORDINARY: Final = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM")
@@ -66,32 +67,31 @@ RUN_MARK: Final = "CLAUDE_RUNNER_RUN"
 
 
 def environment_of(
-    server: Mapping[str, str], endpoint: Endpoint | None, state: Path, workspace: Path, run_id: str
+    settings: Settings, endpoint: Endpoint | None, workspace: Path, run_id: str
 ) -> dict[str, str]:
     """Return the variables that a run's CLI gets, and with it whatever the model starts outside the sandbox.
 
     Args:
-        server: What the server was started with.
+        settings: The server's, with the variables it was started with, and the folder in which the CLI keeps its files.
         endpoint: Where the model is asked; `None` for what the server's variables say.
-        state: The server's own folder, in which the CLI keeps its files.
         workspace: A folder of the run's own, for temporary files.
         run_id: Marks each process of the run, so that leftovers can be found.
     """
+    server, its_files = settings.environment, str(settings.state / "claude")
     chosen = {
         name: value
         for name, value in server.items()
         if name in _ORDINARY or name.startswith(_ORDINARY_PREFIXES)
     }
     chosen |= secrets_of(server) | {name: server[name] for name in _NETWORK if name in server}
-    home = server.get("HOME") or str(Path.home())
     # Its tool servers, and the stand-in model, are on this machine whatever leads out of it.
     loopback = ",".join(filter(None, (server.get("NO_PROXY") or server.get("no_proxy"), "127.0.0.1")))
     chosen |= {
-        "HOME": home,
+        "HOME": str(settings.owner_home),
         "PATH": server.get("PATH") or os.defpath,
-        "CLAUDE_CONFIG_DIR": str(state / "claude"),
-        # The owner's login is found where the owner's own `claude` keeps it.
-        "CLAUDE_SECURESTORAGE_CONFIG_DIR": server.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude",
+        "CLAUDE_CONFIG_DIR": its_files,
+        # The owner's login is found where the owner's own `claude` keeps it, letter for letter.
+        "CLAUDE_SECURESTORAGE_CONFIG_DIR": server.get("CLAUDE_CONFIG_DIR") or str(settings.login),
         "CLAUDE_CODE_TMPDIR": str(workspace),
         "CLAUDE_TMPDIR": str(
             workspace
@@ -109,7 +109,7 @@ def environment_of(
         chosen |= {
             "ANTHROPIC_BASE_URL": endpoint.base_url,
             "ANTHROPIC_API_KEY": endpoint.api_key,
-            "CLAUDE_SECURESTORAGE_CONFIG_DIR": str(state / "claude"),
+            "CLAUDE_SECURESTORAGE_CONFIG_DIR": its_files,
         }
     return chosen
 

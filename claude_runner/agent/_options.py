@@ -11,14 +11,13 @@ from claude_runner.agent._environment import environment_of, kept, secrets_of
 from claude_runner.agent._protocol import Order
 from claude_runner.agent._sandbox import sandbox_settings
 from claude_runner.agent._shell import write_shell
-from claude_runner.config import Settings
+from claude_runner.config import CHECKOUT, Settings
 from claude_runner.permissions import Profile
 from claude_runner.processes import Confinement, guard_variables, guarded
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, SandboxSettings
 
-CHECKOUT: Final = Path(__file__).resolve().parents[2]  # with server.py and .env
 # Variables that name a file with a key in it.
 _KEY_FILES: Final = (
     "GOOGLE_APPLICATION_CREDENTIALS",
@@ -64,7 +63,7 @@ def options_of(
     """
     from claude_agent_sdk import ClaudeAgentOptions  # noqa: PLC0415 - half a second that only a run needs
 
-    variables = environment_of(settings.environment, order.endpoint, settings.state, workspace, order.run_id)
+    variables = environment_of(settings, order.endpoint, workspace, order.run_id)
     variables |= _of_profile(order, settings, variables, workspace)
     free = order.profile is Profile.FULL
     return ClaudeAgentOptions(
@@ -137,21 +136,19 @@ def _of_profile(
     if order.profile is Profile.FULL and "IS_SANDBOX" in settings.environment:
         chosen["IS_SANDBOX"] = settings.environment["IS_SANDBOX"]  # else Claude Code refuses it to root
     if "Bash" in order.built_ins:
-        confinement = (
-            None if order.profile is Profile.FULL else _confinement(order, settings, variables, workspace)
-        )
+        confinement = None if order.profile is Profile.FULL else _confinement(order, settings, workspace)
         shell = shell_file(settings.state, order.run_id)
         write_shell(shell, sorted(secrets_of(variables)), confinement)
         chosen["CLAUDE_CODE_SHELL_PREFIX"] = str(shell)
     return chosen
 
 
-def _confinement(order: Order, settings: Settings, variables: dict[str, str], workspace: Path) -> Confinement:
+def _confinement(order: Order, settings: Settings, workspace: Path) -> Confinement:
     """Return what named commands may not see: the server's own files, other jobs' folders, and the owner's login."""
     snapshots = settings.state / "claude" / "shell-snapshots"  # what the CLI starts a shell with
     snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Confinement(
-        hidden=(settings.home, CHECKOUT, Path(variables["CLAUDE_SECURESTORAGE_CONFIG_DIR"])),
+        hidden=(settings.home, CHECKOUT, settings.login),
         readable=(snapshots,),
         writable=(order.folder, workspace),
         rest_writable=True,
@@ -163,8 +160,7 @@ def _sandbox(
 ) -> "SandboxSettings | None":
     if "Bash" not in order.built_ins or order.profile is not Profile.CONTAINED:
         return None
-    home = Path(variables["HOME"])
-    hidden = {settings.home, CHECKOUT, home, Path(variables["CLAUDE_SECURESTORAGE_CONFIG_DIR"])}
+    hidden = {settings.home, CHECKOUT, settings.owner_home, settings.login}
     hidden |= {Path(settings.environment[name]) for name in _KEY_FILES if settings.environment.get(name)}
     wanted = sandbox_settings([order.folder, workspace], sorted(hidden), sorted(secrets_of(variables)))
     return cast("SandboxSettings", wanted)  # the SDK passes it on whole; its type lacks the newer keys

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from claude_runner.config import Settings
+from claude_runner.config import CHECKOUT, Settings
 from claude_runner.errors import ServerFailedError
 from claude_runner.pool._child import Launch
 from claude_runner.processes import Confinement, confinement_problem
 from claude_runner.servers import Kind, Server
 
-CHECKOUT: Final = Path(__file__).resolve().parents[2]  # with server.py and .env
 _HOST: Final = Path(__file__).with_name("_host.py")
 # What any program needs, and how it gets out.
 _PASSED_ON: Final = (
@@ -75,8 +74,7 @@ def _command(server: Server, python: Path | None, path: str) -> tuple[str, ...]:
 
 
 def _confinement(server: Server, settings: Settings, workspace: Path, python: Path | None) -> Confinement:
-    owner = Path(settings.environment.get("HOME") or Path.home())
-    login = Path(settings.environment.get("CLAUDE_CONFIG_DIR") or owner / ".claude")
+    owner, login = settings.owner_home, settings.login
     if server.kind is Kind.EXTERNAL:  # a program the owner has chosen, which lives in the owner's home
         return Confinement(
             hidden=(settings.home, login, CHECKOUT),

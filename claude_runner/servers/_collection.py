@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from claude_runner.config import Settings
+from claude_runner.config import CHECKOUT, Settings
 from claude_runner.db import Database, to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError, unusable
 from claude_runner.hub import Hub, Topic
@@ -33,7 +33,6 @@ from claude_runner.servers._records import Kind, Server, ToolInfo
 from claude_runner.servers._variables import Variable, check_description
 from claude_runner.servers._versions import Version, Workbench
 
-CHECKOUT: Final = Path(__file__).resolve().parents[2]
 SAMPLES: Final = ("cat-facts", "r2-images", "read-page")
 
 _REMEMBER: Final = (
