@@ -1,7 +1,8 @@
 """The door through which runs reach tool servers: one endpoint on loopback, a token for each run that dies with it.
 
-A server that is up costs a run some 45 ms; one that each run started for itself would cost it 1.25 s and 90 MiB. What
-a run may call is decided when the token is made: it sees no other tool, of this server or another.
+A server that is up costs a run less than a tenth of a second; one that each run started for itself would cost it
+1.25 s and 90 MiB. What a run may call is decided when the token is made: it sees no other tool, of this server or
+another.
 """
 
 import asyncio

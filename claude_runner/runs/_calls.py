@@ -1,4 +1,4 @@
-"""Calls of tools, one row each: written before a call is made, and again when its outcome is known."""
+"""Calls of tools, one row each: a run's is written before it is made, and again when its outcome is known."""
 
 import json
 import secrets

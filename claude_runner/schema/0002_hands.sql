@@ -24,7 +24,7 @@ CREATE TABLE credentials (
     UNIQUE (server, key)
 ) STRICT;
 
--- Every call of a tool, written before it is made; without a run: by invoke_internal_mcp_tool.
+-- Every call of a tool: a run's is written before it is made, one of invoke_internal_mcp_tool has no run.
 CREATE TABLE tool_calls (
     id            TEXT PRIMARY KEY,
     run_id        TEXT REFERENCES runs (id) ON DELETE CASCADE,

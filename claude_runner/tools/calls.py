@@ -51,7 +51,7 @@ class CallTools(ToolGroup):
         """List the calls of tools that runs and invoke_internal_mcp_tool made, newest first, with what came of each.
 
         verdict is `ok`, `error` where the tool failed, `denied` where the run's permissions did not let it make the
-        call, `abandoned` where the run ended meanwhile, and `open` while the call goes on. Every call is written down
+        call, `abandoned` where the run ended meanwhile, and `open` while the call goes on. A run's call is written down
         before it is made. Long arguments and results are cut; get_run shows more of them among a run's events.
 
         Args:

@@ -190,7 +190,8 @@ class CredentialTools(ToolGroup):
     async def get_unconfigured_servers(self) -> UnconfiguredList:
         """List the tool servers that lack a required credential, enabled ones first, each with what is missing.
 
-        A job whose tools need such a server fails as soon as they are called: tell the user what to set.
+        Runs of a job that names tools of such a server fail before they begin; others go without it. Tell the user what
+        to set.
         """
         values: dict[str, dict[str, str]] = {}
         for server, key, value in await self.app.credentials.everything():
