@@ -5,17 +5,15 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from claude_runner.errors import ServerFailedError
 from claude_runner.pool._session import MAX_RESULT, Json, too_long
 from claude_runner.pool._tools import MAX_TOOLS, listed
-from claude_runner.servers import Server
+from claude_runner.servers import PLACEHOLDER, Server
 
 if TYPE_CHECKING:
     from fastmcp import Client
-
-_PLACEHOLDER: Final = re.compile(r"\$\{(\w+)\}")
 
 
 class Remote:
@@ -107,4 +105,4 @@ def _filled(value: str, credentials: Mapping[str, str]) -> str:
             raise ServerFailedError(f"it lacks {found[1]}; set_server_credential sets what a server needs")
         return credentials[found[1]].strip()
 
-    return _PLACEHOLDER.sub(credential, value)
+    return PLACEHOLDER.sub(credential, value)

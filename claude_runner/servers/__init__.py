@@ -7,13 +7,14 @@ here, and nothing outside of the folders can be reached whatever name is given.
 
 from claude_runner.servers._code import Findings, examine, merged
 from claude_runner.servers._collection import SAMPLES, Servers
-from claude_runner.servers._external import ExternalDraft
+from claude_runner.servers._external import PLACEHOLDER, ExternalDraft
 from claude_runner.servers._names import RUNNER, check_name
 from claude_runner.servers._records import Kind, Server, ToolInfo
 from claude_runner.servers._variables import Variable, is_credential
 from claude_runner.servers._versions import Version
 
 __all__ = [
+    "PLACEHOLDER",
     "RUNNER",
     "SAMPLES",
     "ExternalDraft",

@@ -22,7 +22,7 @@ from claude_runner.servers._variables import Variable, check_description, plain,
 MAX_ARGUMENTS: Final = 100
 MAX_LENGTH: Final = 4096  # characters of a program, an argument, a URL, a header's value
 
-PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]{0,99})\}")
+PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]{0,99})\}")  # a credential's name in a header
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,80}")  # a token, RFC 9110, section 5.6.2
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _SECRET_FLAG: Final = re.compile(r"--?[\w-]*(?:key|secret|token|password)", re.ASCII | re.IGNORECASE)
