@@ -1,5 +1,6 @@
 """Tools that make tool servers and look after them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -8,6 +9,7 @@ from pydantic import Field
 
 from claude_runner.errors import ConflictError
 from claude_runner.grants import tool_name
+from claude_runner.processes import confinement_problem
 from claude_runner.servers import ExternalDraft, Kind, Server, ToolInfo
 from claude_runner.tools._texts import iso
 from claude_runner.tools._toolbox import ToolGroup, tool
@@ -39,10 +41,11 @@ class ServerSummary:
 
 @dataclass(frozen=True, slots=True)
 class ServerList:
-    """Servers of one kind."""
+    """Servers of one kind; `unconfined` is why their processes are not confined on this machine, where they are not."""
 
     servers: list[ServerSummary]
     total: int
+    unconfined: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class ServerTools(ToolGroup):
         code = await self.app.servers.code(name, version)
         versions = await self.app.servers.versions(name)
         known = await self.app.servers.known_tools_of([server])
-        missing = await self._missing(server)
+        missing = server.missing((await self.app.credentials.everything()).get(name, {}))
         return ServerView(
             name=server.name,
             kind=server.kind,
@@ -348,7 +351,7 @@ class ServerTools(ToolGroup):
 
     async def _list(self, kind: Kind) -> ServerList:
         servers = await self._summaries(await self.app.servers.list(kind))
-        return ServerList(servers, len(servers))
+        return ServerList(servers, len(servers), await asyncio.to_thread(confinement_problem))
 
     async def _enable(self, name: str, *kinds: Kind, enabled: bool) -> ServerSummary:
         server = await self.app.servers.get(name)
@@ -359,22 +362,13 @@ class ServerTools(ToolGroup):
         changed = await self.app.servers.enable(name, enabled, self.app.clock.now())
         return (await self._summaries([changed]))[0]
 
-    async def _missing(self, server: Server) -> tuple[str, ...]:
-        return server.missing(await self.app.credentials.of(server.name)) if server.variables else ()
-
     async def _summaries(self, servers: Sequence[Server]) -> list[ServerSummary]:
         known = await self.app.servers.known_tools_of(servers)
-        values = await self._values() if any(server.variables for server in servers) else {}
+        values = await self.app.credentials.everything() if any(server.variables for server in servers) else {}
         return [
             _summary(server, server.missing(values.get(server.name, {})), known.get(server.name))
             for server in servers
         ]
-
-    async def _values(self) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = {}
-        for server, key, value in await self.app.credentials.everything():
-            found.setdefault(server, {})[key] = value
-        return found
 
     async def _made(self, made: Made) -> MadeView:
         server = made.server
