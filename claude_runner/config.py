@@ -32,6 +32,16 @@ class Transport(StrEnum):
     BOTH = "both"
 
 
+# Variables that name a file with a key in it.
+_KEY_FILES: Final = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "CLAUDE_CODE_CLIENT_KEY",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """An environment variable as the documentation shows it."""
@@ -118,6 +128,11 @@ class Settings:
     def login(self) -> Path:
         """Return the folder in which the owner's own `claude` keeps its login."""
         return Path(self.environment.get("CLAUDE_CONFIG_DIR") or self.owner_home / ".claude")
+
+    @property
+    def key_files(self) -> tuple[Path, ...]:
+        """Return the files with keys that reach a model, which may lie anywhere."""
+        return tuple(Path(self.environment[name]) for name in _KEY_FILES if self.environment.get(name))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], default_home: Path) -> "Settings":

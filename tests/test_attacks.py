@@ -1,6 +1,7 @@
 """What tool servers may try against the server, the owner and one another, tried with real processes."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from claude_runner.errors import ServerFailedError
 from claude_runner.pool import Patience
-from tests.tool_servers import QUICK, Lab, open_lab
+from tests.tool_servers import QUICK, Lab, open_lab, temporary, workspaces
 
 BACKEND = """
 import pathlib
@@ -22,6 +23,17 @@ def build_wheel(*_):
 ODD = (
     QUICK
     + """
+@mcp.tool
+def read(path):
+    try:
+        return open(path).read()
+    except OSError:
+        return "hidden"
+
+@mcp.tool
+def names(path):
+    return " ".join(os.listdir(path))
+
 @mcp.tool
 def half():
     return "half \\ud83d emoji"
@@ -69,6 +81,27 @@ async def test_a_package_that_is_built_is_confined(lab: Lab, tmp_path: Path) -> 
     sentence = await lab.refusal("create_mcp_server", name="quick", code=code)
     assert "can't be installed" in sentence
     assert not left.exists()
+
+
+@pytest.mark.usefixtures("sandbox")
+async def test_a_server_sees_no_key_and_no_temporary_files_of_others_wherever_they_are(
+    tmp_path: Path,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as elsewhere:
+        key = Path(elsewhere, "key.json")
+        key.write_text("a key")
+        environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+        async with open_lab(tmp_path, environment=environment) as lab:
+            with temporary(Path(elsewhere, "temporary")):
+                await lab.put("neighbour")
+                await lab.put("odd", ODD)
+                await lab.call("neighbour:echo", text="it is up")
+                assert len(workspaces()) == 1
+                assert await lab.call("odd:read", path=str(key)) == "hidden"
+                listed = await lab.call("odd:names", path=str(Path(elsewhere, "temporary")))
+                assert listed.startswith("claude-runner-server-odd-")
+                assert "neighbour" not in listed
+                await lab.app.pool.forget("neighbour")
 
 
 async def test_half_a_character_in_an_answer_is_replaced_and_the_call_kept(lab: Lab) -> None:

@@ -18,14 +18,6 @@ from claude_runner.processes import Confinement, guard_variables, guarded
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, SandboxSettings
 
-# Variables that name a file with a key in it.
-_KEY_FILES: Final = (
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "CLAUDE_CODE_CLIENT_KEY",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CONFIG_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-)
 MAX_TURNS: Final = 100
 MAX_MESSAGE_BYTES: Final = 32 * 2**20  # one line of the CLI's output; its default of 1 MiB loses the run
 # A bare `Read` or `Write` would lift the confinement to the folder; an `Edit` rule covers Write as well.
@@ -148,7 +140,7 @@ def _confinement(order: Order, settings: Settings, workspace: Path) -> Confineme
     snapshots = settings.state / "claude" / "shell-snapshots"  # what the CLI starts a shell with
     snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Confinement(
-        hidden=(settings.home, CHECKOUT, settings.login),
+        hidden=(settings.home, CHECKOUT, settings.login, *settings.key_files),
         readable=(snapshots,),
         writable=(order.folder, workspace),
         rest_writable=True,
@@ -160,8 +152,7 @@ def _sandbox(
 ) -> "SandboxSettings | None":
     if "Bash" not in order.built_ins or order.profile is not Profile.CONTAINED:
         return None
-    hidden = {settings.home, CHECKOUT, settings.owner_home, settings.login}
-    hidden |= {Path(settings.environment[name]) for name in _KEY_FILES if settings.environment.get(name)}
+    hidden = {settings.home, CHECKOUT, settings.owner_home, settings.login, *settings.key_files}
     wanted = sandbox_settings([order.folder, workspace], sorted(hidden), sorted(secrets_of(variables)))
     return cast("SandboxSettings", wanted)  # the SDK passes it on whole; its type lacks the newer keys
 

@@ -92,10 +92,9 @@ class Environments:
         """Return the command of an installation that sees nothing of the owner's but how to install."""
         if confinement_problem() is not None:
             return install
-        owner = Path(self._settings.environment.get("HOME") or Path.home())
-        login = Path(self._settings.environment.get("CLAUDE_CONFIG_DIR") or owner / ".claude")
+        owner = self._settings.owner_home
         return Confinement(
-            hidden=(self._settings.home, owner, login, CHECKOUT),
+            hidden=(self._settings.home, owner, self._settings.login, CHECKOUT, *self._settings.key_files),
             readable=(owner / ".config" / "pip", owner / ".pip", *_wheels(server.dependencies)),
             writable=(draft,),
         ).command(install)

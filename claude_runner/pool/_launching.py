@@ -77,7 +77,7 @@ def _confinement(server: Server, settings: Settings, workspace: Path, python: Pa
     owner, login = settings.owner_home, settings.login
     if server.kind is Kind.EXTERNAL:  # a program the owner has chosen, which lives in the owner's home
         return Confinement(
-            hidden=(settings.home, login, CHECKOUT),
+            hidden=(settings.home, login, CHECKOUT, *settings.key_files),
             readable=(),
             writable=(server.data_dir, workspace),
             rest_writable=True,
@@ -88,7 +88,7 @@ def _confinement(server: Server, settings: Settings, workspace: Path, python: Pa
     if python is not None:
         readable.append(python.parents[1])
     return Confinement(
-        hidden=(settings.home, owner, login, CHECKOUT),
+        hidden=(settings.home, owner, login, CHECKOUT, *settings.key_files),
         readable=tuple(readable),
         writable=(server.data_dir, workspace),
     )

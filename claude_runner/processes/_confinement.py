@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Confinement:
     """What a program may see and change of the machine's files.
 
     Attributes:
-        hidden: Folders it finds empty; what it writes there is gone with it.
+        hidden: Folders it finds empty, where what it writes is gone with it; and files it can't read.
         readable: What it may read although it lies in what is hidden.
         writable: What it may change, wherever it lies.
         rest_writable: Whether it may change all the rest of the machine as its user may, or only read it.
@@ -72,7 +73,8 @@ class Confinement:
             "/",
             *_SYSTEM,
         ]
-        covered = _outermost((*self.hidden, *_ALWAYS_HIDDEN, Path("/tmp")))  # noqa: S108 - made anew inside
+        # What is there for temporary files has those of others, so it is made anew inside.
+        covered = _outermost((*self.hidden, *_ALWAYS_HIDDEN, Path("/tmp"), Path(tempfile.gettempdir())))  # noqa: S108
         for folder in covered:
             command += ["--tmpfs", str(folder)]
         shown = {(path, "--ro-bind") for path in (*self.readable, *_interpreter()) if path.exists()}
@@ -81,6 +83,9 @@ class Confinement:
         for seen, option in sorted({(name, option) for path, option in shown for name in _names(path)}):
             if option == "--bind" or any(seen.is_relative_to(folder) for folder in covered):
                 command += [option, str(seen.resolve()), str(seen)]
+        for file in (path.resolve() for path in self.hidden if path.is_file()):
+            if not any(file.is_relative_to(folder) for folder in covered):
+                command += ["--ro-bind", "/dev/null", str(file)]
         return [*command, "--", *program]
 
 
