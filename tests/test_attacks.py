@@ -159,3 +159,16 @@ NEVER_ENDS = {
 async def test_a_schema_that_is_never_done_is_left_to_the_server(lab: Lab, schema: str) -> None:
     await lab.put("odd", QUICK.replace(LISTS, LISTS.replace('{"type": "object"}', schema)))
     assert await lab.call("odd:echo", text="a" * 40 + "!") == "a" * 40 + "!"
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        ("dependencies = [\"x; 'a' ~= 'b'\"]", "what odd declares to need can't be read"),
+        ("dependencies = [\"x; python_full_version ~= '1'\"]", "what odd declares to need can't be read"),
+        ("a" + ".a" * 100_000 + " = 1", "the block '# /// script' has more than"),
+    ],
+)
+async def test_what_is_declared_to_trip_up_its_reader_is_refused(lab: Lab, block: str, why: str) -> None:
+    code = f"# /// script\n# {block}\n# ///\n{QUICK}"
+    assert why in await lab.refusal("create_mcp_server", name="odd", code=code)

@@ -135,8 +135,8 @@ def _lacking(server: Server) -> list[str]:
     Raises:
         ServerFailedError: What is declared can't be read, or asks for another Python.
     """
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - few servers declare any
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - as above
+    from packaging.requirements import Requirement  # noqa: PLC0415 - few servers declare any
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - as above
 
     python = platform.python_version()
     try:
@@ -145,10 +145,11 @@ def _lacking(server: Server) -> list[str]:
                 f"{server.name} declares Python {server.requires_python}, and this server runs on {python}"
             )
         wanted = [Requirement(declared) for declared in server.dependencies]
-    except (InvalidRequirement, InvalidSpecifier) as error:
+        here = [each for each in wanted if each.marker is None or each.marker.evaluate()]
+    except ValueError as error:  # each of the library's is one, and a marker has several
         wrong = " ".join(str(error).split())  # a picture of several lines
         raise ServerFailedError(f"what {server.name} declares to need can't be read: {wrong}") from error
-    return [str(each) for each in wanted if each.marker is None or each.marker.evaluate() if not _has(each)]
+    return [str(each) for each in here if not _has(each)]
 
 
 def _wheels(dependencies: Sequence[str]) -> list[Path]:

@@ -15,6 +15,9 @@ from claude_runner.servers._variables import Variable, is_credential, looks_secr
 
 MAX_CODE_BYTES: Final = 512 * 1024
 MAX_DEPENDENCIES: Final = 50
+MAX_BLOCK: Final = (
+    8_000  # characters of a block of metadata: reading takes time by the square of a key's length
+)
 
 _OPENING: Final = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _CLOSING: Final = "# ///"
@@ -84,6 +87,8 @@ def declared(code: str) -> tuple[tuple[str, ...], str | None]:
         raise _refused(
             f"line {blocks[1][0]}: there is a second block '# /// script'; one is allowed (PEP 723)"
         )
+    if len(content) > MAX_BLOCK:
+        raise _refused(f"line {line}: the block '# /// script' has more than {MAX_BLOCK:,} characters")
     try:
         table = tomllib.loads(content)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
