@@ -48,7 +48,12 @@ class Secrecy:
         if values:
             for server in await self.servers.list():
                 open_ones |= {(server.name, it.name) for it in server.variables if not it.sensitive}
-        secrets = [(key, value) for server, key, value in values if (server, key) not in open_ones]
+        secrets = [
+            secret
+            for server, its_values in values.items()
+            for secret in its_values.items()
+            if (server, secret[0]) not in open_ones
+        ]
         self.redactor.set([*secrets, *self._kept(set(secrets))])
 
     def _kept(self, secrets: set[Secret]) -> list[Secret]:

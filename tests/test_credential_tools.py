@@ -230,7 +230,7 @@ async def test_an_unknown_server_is_said(mcp: Mcp, tool: str) -> None:
 
 async def test_nothing_is_kept_for_an_unknown_server(mcp: Mcp, app: App) -> None:
     await refusal(mcp, "set_server_credential", server="nowhere", key="A_KEY", value="hunter22")
-    assert await app.credentials.everything() == []
+    assert await app.credentials.everything() == {}
 
 
 async def test_a_value_whose_key_is_lost_counts_as_missing_and_names_what_to_do(mcp: Mcp, app: App) -> None:
@@ -242,6 +242,8 @@ async def test_a_value_whose_key_is_lost_counts_as_missing_and_names_what_to_do(
     assert "A_KEY" in shown["missing"]
     assert view["problem"].startswith("it can't be opened with the keys in")
     assert view["problem"].endswith("set it again")
+    whole = await answer(mcp, "get_dynamic_mcp_server", name="weather")
+    assert whole["missing_credentials"] == shown["missing"]
     assert (await set_key(mcp, "A_KEY", LONG))["missing"] == ["CITY"]
 
 

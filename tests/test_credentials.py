@@ -69,16 +69,15 @@ async def test_a_server_has_the_values_that_were_set_for_it(house: House) -> Non
     await house.set(key="private", value=PEM)
     await house.set(server="other", value="hunter33")
     assert await house.credentials.of("email") == {"API_KEY": "hunter22", "private": PEM}
-    assert await house.credentials.everything() == [
-        ("email", "API_KEY", "hunter22"),
-        ("email", "private", PEM),
-        ("other", "API_KEY", "hunter33"),
-    ]
+    assert await house.credentials.everything() == {
+        "email": {"API_KEY": "hunter22", "private": PEM},
+        "other": {"API_KEY": "hunter33"},
+    }
 
 
 async def test_a_server_without_credentials_has_none_and_no_key_is_made_for_that(house: House) -> None:
     assert await house.credentials.of("email") == {}
-    assert await house.credentials.everything() == []
+    assert await house.credentials.everything() == {}
     assert await house.credentials.stored("email") == []
     assert not house.file.exists()
 
@@ -128,7 +127,7 @@ async def test_all_values_of_a_server_can_be_removed_at_once(house: House) -> No
     await house.set(key="TWO")
     await house.set(server="other")
     await house.credentials.remove_all("email")
-    assert [server for server, _, _ in await house.credentials.everything()] == ["other"]
+    assert list(await house.credentials.everything()) == ["other"]
 
 
 @pytest.mark.parametrize("key", ["", "1A", "A-B", "A B", "É", "A" * 101, "A\n", "a/../b", "A=B", "A\0"])
@@ -190,7 +189,7 @@ async def test_a_value_that_cannot_be_used_is_refused_without_showing_it(
         await house.set(value=value)
     assert refused.value.field == "value"
     assert len(str(refused.value)) < 200
-    assert await house.credentials.everything() == []
+    assert await house.credentials.everything() == {}
 
 
 async def test_the_largest_value_is_kept(house: House) -> None:
@@ -279,7 +278,7 @@ async def test_one_value_that_cannot_be_opened_leaves_the_others_usable(house: H
     await house.set(server="good")
     await house.sql("UPDATE credentials SET sealed = 'é!' WHERE server = 'bad'")
     assert await house.credentials.of("good") == {"API_KEY": "hunter22"}
-    assert await house.credentials.everything() == [("good", "API_KEY", "hunter22")]
+    assert await house.credentials.everything() == {"good": {"API_KEY": "hunter22"}}
     [shown] = await house.credentials.stored("bad")
     assert (shown.tail, shown.readable) == (None, False)
     await house.set(server="bad", value="hunter33")
@@ -290,7 +289,7 @@ async def test_one_value_that_cannot_be_opened_leaves_the_others_usable(house: H
 async def test_a_value_that_was_moved_to_another_row_is_not_opened(house: House, column: str) -> None:
     await house.set()
     await house.sql(f"UPDATE credentials SET {column} = 'other'")
-    assert await house.credentials.everything() == []
+    assert await house.credentials.everything() == {}
 
 
 @pytest.mark.parametrize(
@@ -300,7 +299,7 @@ async def test_what_was_sealed_for_something_else_is_no_value(house: House, cont
     await house.set()
     sealed = Fernet(house.keys()[0]).encrypt(content).decode()
     await house.sql("UPDATE credentials SET sealed = :sealed", sealed=sealed)
-    assert await house.credentials.everything() == []
+    assert await house.credentials.everything() == {}
 
 
 async def test_a_rotation_seals_everything_under_a_new_key_alone(house: House) -> None:

@@ -333,6 +333,15 @@ async def test_the_next_five_runs_are_told_on_the_jobs_own_clock(app: App) -> No
     ]
 
 
+async def test_a_credential_whose_key_is_lost_is_named_as_missing(app: App) -> None:
+    await app.credentials.set("email", "SENDGRID_API_KEY", "hunter22", app.clock.now())
+    (app.settings.state / "credentials.key").unlink()
+    rehearsal = await rehearse(app, tools=("mcp__email__send_email",))
+    assert "can't be opened" in (rehearsal.error or "")
+    [missing] = rehearsal.missing_credentials
+    assert "SENDGRID_API_KEY" in missing.names
+
+
 async def test_a_disabled_job_has_no_next_runs(app: App) -> None:
     rehearsal = await app.rehearsals.of_job((await job_in(app, enabled=False)).id)
     assert rehearsal.next_runs == []

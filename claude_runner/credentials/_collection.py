@@ -124,14 +124,17 @@ class Credentials:
             )
         return {row.key: row.value for row in rows if row.value is not None}
 
-    async def everything(self) -> list[tuple[str, str, str]]:
-        """Return server, name and value of each credential that can be opened, in that order.
+    async def everything(self) -> dict[str, dict[str, str]]:
+        """Return the values that can be opened: by name, by server.
 
         Raises:
             UnavailableError: There are credentials, and what should be their key is none.
         """
-        rows = await self._rows()
-        return [(row.server, row.key, row.value) for row in rows if row.value is not None]
+        found: dict[str, dict[str, str]] = {}
+        for row in await self._rows():
+            if row.value is not None:
+                found.setdefault(row.server, {})[row.key] = row.value
+        return found
 
     async def stored(self, server: str) -> list[Stored]:
         """Return what may be shown of a server's credentials, by name.

@@ -107,16 +107,16 @@ class Rehearsals:
     async def _defaults(self) -> list[str]:
         """Return the tools of a run that names none, those that it can't have for now included."""
         allowed = await self.reach.database.read(allowed_tools)
-        enabled = [server.name for server in await self.reach.servers.list() if server.enabled]
-        return [*allowed, *(tool_name(name, "*") for name in enabled)]
+        enabled = await self.reach.servers.enabled()
+        return [*allowed, *(tool_name(server.name, "*") for server in enabled)]
 
     async def _lacking(self, tools: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """Return the enabled servers that the tools name, or all, with the credentials that they lack."""
         named = {split[0] for tool in tools if (split := split_name(tool))}
-        lacking = []
-        for server in await self.reach.servers.list():
-            if server.enabled and (not tools or server.name in named):
-                missing = server.missing(await self.reach.credentials.of(server.name))
-                if missing:
-                    lacking.append((server.name, missing))
-        return lacking
+        values = await self.reach.credentials.everything()
+        return [
+            (server.name, missing)
+            for server in await self.reach.servers.enabled()
+            if (not tools or server.name in named)
+            and (missing := server.missing(values.get(server.name, {})))
+        ]

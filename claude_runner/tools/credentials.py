@@ -193,9 +193,7 @@ class CredentialTools(ToolGroup):
         Runs of a job that names tools of such a server fail before they begin; others go without it. Tell the user what
         to set.
         """
-        values: dict[str, dict[str, str]] = {}
-        for server, key, value in await self.app.credentials.everything():
-            values.setdefault(server, {})[key] = value
+        values = await self.app.credentials.everything()
         lacking = [
             UnconfiguredServer(it.name, it.kind, it.enabled, it.description, list(missing))
             for it in await self.app.servers.list()
@@ -221,8 +219,7 @@ class CredentialTools(ToolGroup):
 
     async def _values(self, server: str) -> Mapping[str, str]:
         """Return a server's values; one that can't be opened counts as missing."""
-        everything = await self.app.credentials.everything()
-        return {key: value for owner, key, value in everything if owner == server}
+        return (await self.app.credentials.everything()).get(server, {})
 
     def _view(
         self, key: str, variable: Variable | None, stored: Stored | None, *, required: bool
