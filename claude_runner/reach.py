@@ -12,7 +12,7 @@ from claude_runner.errors import RunnerError, ServerFailedError
 from claude_runner.grants import Grant, KnownServer, resolve, split_name
 from claude_runner.permissions import Profile
 from claude_runner.pool import InProcess, Json, Wanted
-from claude_runner.servers import RUNNER, Server, Servers
+from claude_runner.servers import RUNNER, Server, Servers, ToolInfo
 from claude_runner.settings import allowed_tools, rights
 
 
@@ -90,19 +90,17 @@ class Reach:
         servers = await self.servers.list()
         looked_at = [it for it in servers if it.enabled and (named is None or it.name in named)]
         others = [KnownServer(it.name, it.enabled) for it in servers if it not in looked_at]
-        looks = (self._look_at(server, start=named is not None) for server in looked_at)
+        tools = await self.servers.known_tools(looked_at)
+        looks = (self._look_at(it, tools.get(it.name), start=named is not None) for it in looked_at)
         return [runner, *await asyncio.gather(*looks), *others]
 
-    async def _look_at(self, server: Server, *, start: bool) -> KnownServer:
+    async def _look_at(self, server: Server, known: Sequence[ToolInfo] | None, *, start: bool) -> KnownServer:
         problem = server.problem
-        tools: tuple[str, ...] | None = None
+        tools = None if known is None else tuple(tool.name for tool in known)
         missing: tuple[str, ...] = ()
         try:
             missing = server.missing(await self.credentials.of(server.name))
-            known = await self.servers.known_tools(server.name)
-            if known is not None:
-                tools = tuple(tool.name for tool in known)
-            elif start and problem is None:
+            if tools is None and start and problem is None:
                 tools = tuple(str(tool["name"]) for tool in await self.pool.tools(server))
         except RunnerError as error:
             problem = str(error)

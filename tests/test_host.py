@@ -57,7 +57,8 @@ async def test_a_server_of_fastmcp_is_served(lab: Lab) -> None:
         outcome = await lab.app.invocations.invoke(f"real:{tool}", {}, 20)
         assert outcome.is_error
         assert sentence in outcome.content[0]["text"]
-    tools = {tool.name: tool for tool in await lab.app.servers.known_tools("real") or ()}
+    known = await lab.app.servers.known_tools(await lab.app.servers.list())
+    tools = {tool.name: tool for tool in known["real"]}
     assert tools["shout"].description == "Say it louder."
     assert tools["shout"].input_schema["required"] == ["text"]
     assert not any("Starting MCP server" in line for line in await lab.app.pool.said("real", 100))

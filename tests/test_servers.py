@@ -96,7 +96,6 @@ async def test_no_door_takes_a_bad_name(house: House, name: str) -> None:
         with pytest.raises(InvalidError, match="can't be a server's name"):
             await door()
     assert await servers.find(name) is None
-    assert await servers.known_tools(name) is None
     assert house.files() == before
     assert house.settings.home.joinpath("email").is_dir()
 
@@ -469,31 +468,31 @@ def test_only_what_is_required_under_the_conditions_is_missing(
 
 async def test_tools_are_known_until_the_code_changes(house: House) -> None:
     weather = await house.made()
-    assert await house.servers.known_tools("weather") is None
+    assert await house.servers.known_tools(await house.servers.list()) == {}
     await house.servers.remember_tools(weather, TOOLS, house.now)
-    assert await house.servers.known_tools("weather") == TOOLS
+    assert await house.servers.known_tools(await house.servers.list()) == {"weather": TOOLS}
     await house.updated(CODE + "# changed\n")
-    assert await house.servers.known_tools("weather") is None
+    assert await house.servers.known_tools(await house.servers.list()) == {}
 
 
 async def test_tools_of_several_servers_are_read_at_once(house: House) -> None:
     await house.servers.remember_tools(await house.made("a"), TOOLS, house.now)
     await house.servers.remember_tools(await house.made("b"), (), house.now)
     await house.made("c")
-    assert await house.servers.known_tools_of(await house.servers.list()) == {"a": TOOLS, "b": ()}
+    assert await house.servers.known_tools(await house.servers.list()) == {"a": TOOLS, "b": ()}
 
 
 @pytest.mark.parametrize("text", ["{", "7", "[{}]", "[7]"])
 async def test_tools_that_somebody_spoiled_are_not_known(house: House, text: str) -> None:
     await house.servers.remember_tools(await house.made(), TOOLS, house.now)
     await house.parts.sql("UPDATE server_tools SET tools = :text", text=text)
-    assert await house.servers.known_tools("weather") is None
+    assert await house.servers.known_tools(await house.servers.list()) == {}
 
 
 async def test_of_what_can_not_be_started_no_tools_are_known(house: House) -> None:
     house.put("weather", None)
     await house.servers.remember_tools(await house.servers.get("weather"), TOOLS, house.now)
-    assert await house.servers.known_tools("weather") is None
+    assert await house.servers.known_tools(await house.servers.list()) == {}
 
 
 JSON = st.recursive(

@@ -151,13 +151,8 @@ class Servers:
 
         await self._db.write(remember, durable=False)
 
-    async def known_tools(self, name: str) -> tuple[ToolInfo, ...] | None:
-        """Return what a server lists, `None` where that is not known of it as it is now."""
-        server = await self.find(name)
-        return None if server is None else (await self.known_tools_of([server])).get(name)
-
-    async def known_tools_of(self, servers: Collection[Server]) -> dict[str, tuple[ToolInfo, ...]]:
-        """Return what servers list, by name, of those of which it is known."""
+    async def known_tools(self, servers: Collection[Server]) -> dict[str, tuple[ToolInfo, ...]]:
+        """Return what servers list, by name, of those of which it is known as they are now."""
         rows = await self._db.read(
             lambda c: c.execute("SELECT server, fingerprint, tools FROM server_tools").fetchall()
         )

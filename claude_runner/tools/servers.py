@@ -187,7 +187,7 @@ class ServerTools(ToolGroup):
             )
         code = await self.app.servers.code(name, version)
         versions = await self.app.servers.versions(name)
-        known = await self.app.servers.known_tools_of([server])
+        known = await self.app.servers.known_tools([server])
         missing = server.missing((await self.app.credentials.everything()).get(name, {}))
         return ServerView(
             name=server.name,
@@ -363,8 +363,10 @@ class ServerTools(ToolGroup):
         return (await self._summaries([changed]))[0]
 
     async def _summaries(self, servers: Sequence[Server]) -> list[ServerSummary]:
-        known = await self.app.servers.known_tools_of(servers)
-        values = await self.app.credentials.everything() if any(server.variables for server in servers) else {}
+        known = await self.app.servers.known_tools(servers)
+        values = (
+            await self.app.credentials.everything() if any(server.variables for server in servers) else {}
+        )
         return [
             _summary(server, server.missing(values.get(server.name, {})), known.get(server.name))
             for server in servers
