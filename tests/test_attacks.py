@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from claude_runner.app import App
 from claude_runner.errors import ServerFailedError
 from claude_runner.pool import Patience
+from claude_runner.recorder import Recorder
+from claude_runner.redaction import Redactor
+from claude_runner.runs import NewRun, State, Trigger
+from tests.parts import Parts, open_parts
+from tests.scripted_model import Step, script
+from tests.support import ended
 from tests.tool_servers import QUICK, Lab, open_lab, temporary, workspaces
 
 BACKEND = """
@@ -61,6 +68,12 @@ LISTS = '{"tools": [{"name": name, "inputSchema": {"type": "object"}} for name i
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
     async with open_lab(tmp_path, patience=Patience(start=30), environment={"PIP_NO_INDEX": "1"}) as lab:
         yield lab
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    async with open_parts(tmp_path / "jobs.db") as parts:
+        yield parts
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -172,3 +185,26 @@ async def test_a_schema_that_is_never_done_is_left_to_the_server(lab: Lab, schem
 async def test_what_is_declared_to_trip_up_its_reader_is_refused(lab: Lab, block: str, why: str) -> None:
     code = f"# /// script\n# {block}\n# ///\n{QUICK}"
     assert why in await lab.refusal("create_mcp_server", name="odd", code=code)
+
+
+@pytest.mark.usefixtures("sandbox")
+async def test_commands_of_a_contained_run_see_no_temporary_files_of_others(real: App) -> None:
+    with tempfile.TemporaryDirectory() as other:
+        Path(other, "secret").write_text("of another run")
+        step: Step = {"tool": "Bash", "input": {"command": f"cat {other}/secret; echo $TMPDIR > $TMPDIR/own"}}
+        prompt = script(step, {"text": "done"})
+        run_id = await real.runs.add(NewRun(prompt, Trigger.QUICK, tools=("Bash",)), real.clock.now())
+        assert (await ended(real, run_id)).state is State.FINISHED
+    [call] = (await real.runs.calls(run_id, None, 10)).calls
+    assert call.result is not None
+    assert "No such file" in call.result
+    assert "of another run" not in call.result
+
+
+async def test_a_secret_as_the_name_of_a_tool_is_not_kept(parts: Parts) -> None:
+    redactor = Redactor()
+    redactor.set([("API_KEY", "sk-very-secret-0123456789")])
+    run = await parts.claimed()
+    recorder = Recorder(run, parts.runs, parts.clock, lambda: None, lambda: None, redactor)
+    await recorder.calling("use", "mcp__odd__sk-very-secret-0123456789", {})
+    assert await parts.sql("SELECT tool FROM tool_calls") == [("mcp__odd__[credential API_KEY]",)]

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,7 @@ def _sandbox(
     if "Bash" not in order.built_ins or order.profile is not Profile.CONTAINED:
         return None
     hidden = {settings.home, CHECKOUT, settings.owner_home, settings.login, *settings.key_files}
+    hidden.add(Path(tempfile.gettempdir()))  # with those of other runs and of tool servers
     wanted = sandbox_settings([order.folder, workspace], sorted(hidden), sorted(secrets_of(variables)))
     return cast("SandboxSettings", wanted)  # the SDK passes it on whole; its type lacks the newer keys
 
