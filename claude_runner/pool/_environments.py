@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from claude_runner.config import Settings
 from claude_runner.errors import ServerFailedError, unusable
@@ -146,7 +146,7 @@ def _lacking(server: Server) -> list[str]:
             )
         wanted = [Requirement(declared) for declared in server.dependencies]
         here = [each for each in wanted if each.marker is None or each.marker.evaluate()]
-    except ValueError as error:  # each of the library's is one, and a marker has several
+    except (ValueError, LookupError) as error:  # each of the library's is one, and a marker has several
         wrong = " ".join(str(error).split())  # a picture of several lines
         raise ServerFailedError(f"what {server.name} declares to need can't be read: {wrong}") from error
     return [str(each) for each in here if not _has(each)]
@@ -156,8 +156,8 @@ def _wheels(dependencies: Sequence[str]) -> list[Path]:
     """Return the wheels on this machine that are declared by their address."""
     from packaging.requirements import Requirement  # noqa: PLC0415 - few servers declare any
 
-    addresses = [urlsplit(Requirement(declared).url or "") for declared in dependencies]
-    paths = [Path(unquote(address.path)) for address in addresses if address.scheme == "file"]
+    addresses = [Requirement(declared).url or "" for declared in dependencies]
+    paths = [Path(unquote(it.removeprefix("file://"))) for it in addresses if it.startswith("file:///")]
     return [path for path in paths if path.suffix == ".whl" and path.is_file()]
 
 

@@ -85,4 +85,5 @@ class Calls:
         self.close(use_id, verdict, result, None)
 
     def _new(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> NewCall:
-        return NewCall(tool, self._redactor.value(dict(arguments)), self._clock.now(), use_id)
+        told = self._redactor.value(dict(arguments))
+        return NewCall(self._redactor.text(tool), told, self._clock.now(), use_id)
