@@ -13,7 +13,7 @@ from claude_runner.errors import ConflictError, InvalidError, NotFoundError, Run
 from claude_runner.grants import plain, split_name, tool_name
 from claude_runner.pool import Json, Pool
 from claude_runner.redaction import Redactor
-from claude_runner.runs import ClosedCall, NewCall, Runs, Verdict
+from claude_runner.runs import ClosedCall, NewCall, Runs, Verdict, text_of
 from claude_runner.servers import RUNNER, Server, Servers
 
 MAX_SHOWN: Final = 300  # characters of what is wrong with a payload
@@ -217,4 +217,4 @@ def _text(outcome: Outcome) -> str:
     """Return the blocks as the log keeps them: texts as they are, of others their kind."""
     if not outcome.content and outcome.structured is not None:
         return json.dumps(outcome.structured, ensure_ascii=False)
-    return "\n".join(str(block.get("text", f"[{block.get('type')}]")) for block in outcome.content)
+    return text_of(outcome.content)

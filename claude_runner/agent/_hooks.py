@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from claude_runner.agent._protocol import Listener
-from claude_runner.agent._texts import readable, storable, text_of
-from claude_runner.runs import Verdict
+from claude_runner.agent._texts import readable, storable
+from claude_runner.runs import Verdict, text_of
 
 if TYPE_CHECKING:
     from claude_agent_sdk import HookMatcher

@@ -1,6 +1,5 @@
 """How the CLI's words become texts that can be stored."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -20,10 +19,3 @@ def storable(value: Any) -> Any:
             return {storable(name): storable(item) for name, item in value.items()}
         case _:
             return value
-
-
-def text_of(content: str | Sequence[Mapping[str, Any]] | None) -> str:
-    """Return the text of a tool's answer; a part of it that is none is told by its type."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "\n".join(str(part.get("text", f"[{part.get('type')}]")) for part in content)

@@ -17,8 +17,8 @@ from claude_agent_sdk import (
 )
 
 from claude_runner.agent._protocol import Listener
-from claude_runner.agent._texts import storable, text_of
-from claude_runner.runs import EventKind, Tokens
+from claude_runner.agent._texts import storable
+from claude_runner.runs import EventKind, Tokens, text_of
 
 _NOTICES: Final = ("model_fallback", "permission_denied", "informational")
 _DETAILS: Final = ("tool_name", "tool_use_id", "message", "content", "fallback_model", "original_model")

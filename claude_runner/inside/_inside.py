@@ -14,10 +14,9 @@ from claude_runner.inside import _followups
 from claude_runner.inside._tools import DEFAULT_LISTED, MAX_NOTE, TOOLS, InsideTool, fitted
 from claude_runner.inside._when import read_when
 from claude_runner.jobs import check_prompt
-from claude_runner.runs import Report, ReportStatus, Run
+from claude_runner.runs import Report, ReportStatus, Run, head
 
-HEAD: Final = 500  # characters of an output that a list shows
-HEAD_OF_PROMPT: Final = 200
+HEAD_OF_PROMPT: Final = 200  # characters that a list shows
 
 Answer = str | Mapping[str, Any]
 Method = Callable[..., Awaitable[Answer]]
@@ -147,14 +146,10 @@ def _shown(run: Run, caller: Run) -> dict[str, Any]:
         "finished_at": run.finished_at and run.finished_at.isoformat(timespec="seconds"),
         "error": run.error,
         "report": report,
-        "output": run.output and _head(run.output, HEAD),
+        "output": run.output and head(run.output),
     }
     if run.parent_run_id is not None:
-        shown["prompt"] = _head(run.prompt, HEAD_OF_PROMPT)
+        shown["prompt"] = head(run.prompt, HEAD_OF_PROMPT)
     if run.not_before is not None:
         shown["not_before"] = run.not_before.isoformat(timespec="seconds")
     return shown
-
-
-def _head(text: str, most: int) -> str:
-    return text if len(text) <= most else text[:most] + "…"

@@ -21,8 +21,8 @@ from claude_runner.runs._records import (
     Trigger,
 )
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._shortening import shortened
 from claude_runner.runs._statements import end, grant, in_the_way, insert, running, unfinished
+from claude_runner.runs._texts import head, shortened, text_of
 
 __all__ = [
     "CallPage",
@@ -53,12 +53,14 @@ __all__ = [
     "end",
     "going_on",
     "grant",
+    "head",
     "in_the_way",
     "insert",
     "latest_of",
     "report",
     "running",
     "shortened",
+    "text_of",
     "text_so_far",
     "unfinished",
 ]

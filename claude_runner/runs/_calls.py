@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from claude_runner.db import from_text, to_text
 from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._records import Run
-from claude_runner.runs._shortening import MAX_TEXT, shortened
+from claude_runner.runs._texts import kept, shortened
 
 MAX_ARGUMENTS: Final = 100_000  # characters of a call's arguments, as JSON, that are kept
 
@@ -185,7 +185,7 @@ def _values(call: ClosedCall) -> dict[str, Any]:
 def _outcome(call: ClosedCall) -> dict[str, Any]:
     return {
         "verdict": call.verdict,
-        "result": None if call.result is None else call.result[:MAX_TEXT],
+        "result": None if call.result is None else kept(call.result),
         "result_length": None if call.result is None else len(call.result),
         "duration_ms": call.duration_ms,
     }

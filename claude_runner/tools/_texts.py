@@ -2,16 +2,8 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
 
 from claude_runner.errors import InvalidError
-
-HEAD: Final = 500  # characters of a prompt or output that a list shows
-
-
-def head(text: str) -> str:
-    """Return the beginning of a text, with a sign where it was cut."""
-    return text if len(text) <= HEAD else text[:HEAD] + "…"
 
 
 def iso(instant: datetime | None) -> str | None:

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from claude_runner.runs import ToolCall, Verdict
-from claude_runner.tools._texts import head
+from claude_runner.runs import ToolCall, Verdict, head, shortened
 from claude_runner.tools._toolbox import ToolGroup, tool
 
 CallLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
@@ -71,23 +70,10 @@ def _view(call: ToolCall) -> CallView:
         run_id=call.run_id,
         server=call.server,
         tool=call.tool,
-        arguments={name: _short(value) for name, value in call.arguments.items()},
+        arguments=shortened(call.arguments, head),
         verdict=call.verdict,
         result=None if call.result is None else head(call.result),
         result_length=call.result_length,
         started_at=call.started_at.isoformat(),
         duration_ms=call.duration_ms,
     )
-
-
-def _short(value: Any) -> Any:
-    """Return JSON with each text in it cut to its beginning."""
-    match value:
-        case str():
-            return head(value)
-        case dict():
-            return {name: _short(part) for name, part in value.items()}
-        case list():
-            return [_short(part) for part in value]
-        case _:
-            return value

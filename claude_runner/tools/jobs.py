@@ -10,9 +10,9 @@ from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
 from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, JobDraft
 from claude_runner.permissions import Profile, read_commands
-from claude_runner.runs import State
+from claude_runner.runs import State, head
 from claude_runner.schedule import local_timezone
-from claude_runner.tools._texts import head, iso
+from claude_runner.tools._texts import iso
 from claude_runner.tools._toolbox import ToolGroup, tool
 
 NEXT_RUNS: Final = 5

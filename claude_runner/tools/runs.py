@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from claude_runner.permissions import Profile
-from claude_runner.runs import EventPage, ReportStatus, Run, RunFilter, State, StoredEvent, Trigger
-from claude_runner.tools._texts import head, iso, read_instant
+from claude_runner.runs import EventPage, ReportStatus, Run, RunFilter, State, StoredEvent, Trigger, head
+from claude_runner.tools._texts import iso, read_instant
 from claude_runner.tools._toolbox import ToolGroup, tool
 
 RunLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
