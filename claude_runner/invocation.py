@@ -130,8 +130,9 @@ class Invocations:
             return
         if wrong is not None:
             place = "".join(f"[{step!r}]" for step in wrong.absolute_path)
-            sentence = f"payload{place} does not fit {listed['name']}: {wrong.message[:MAX_SHOWN]}"
-            raise InvalidError(self.redactor.text(sentence), field="payload")
+            why = self.redactor.text(wrong.message)[:MAX_SHOWN]  # cut before, half of a secret might be left
+            sentence = f"payload{self.redactor.text(place)} does not fit {listed['name']}: {why}"
+            raise InvalidError(sentence, field="payload")
 
     def _checker(self, server: Server, listed: Json) -> "_Checker":
         """Return what checks a tool's arguments, the same for as long as the server lists the same."""

@@ -208,3 +208,31 @@ async def test_a_secret_as_the_name_of_a_tool_is_not_kept(parts: Parts) -> None:
     recorder = Recorder(run, parts.runs, parts.clock, lambda: None, lambda: None, redactor)
     await recorder.calling("use", "mcp__odd__sk-very-secret-0123456789", {})
     assert await parts.sql("SELECT tool FROM tool_calls") == [("mcp__odd__[credential API_KEY]",)]
+
+
+SAYS = """
+            why = {"message": "x" * 985 + os.environ["API_KEY"]}
+            return self.say({"jsonrpc": "2.0", "id": message["id"], "error": why})
+"""
+
+
+async def test_no_secret_is_cut_in_two_where_a_long_sentence_is_cut(lab: Lab) -> None:
+    listing = '{"type": "object", "properties": {"text": {"type": "number"}}}'
+    code = QUICK.replace(LISTS, LISTS.replace('{"type": "object"}', listing))
+    await lab.put("odd", code.replace("            result = self.call(**params)", SAYS))
+    await lab.put("dead", 'import os\nraise ValueError("x" * 960 + os.environ["API_KEY"])')
+    await lab.put("well", code)
+    for server in ("odd", "dead", "well"):
+        await lab.set(server, "API_KEY", "sk-very-secret-0123456789")
+    await lab.app.secrecy.refresh()
+    said = [
+        await lab.refusal("invoke_internal_mcp_tool", tool="odd:echo", payload={}),
+        await lab.refusal("invoke_internal_mcp_tool", tool="dead:echo", payload={}),
+        await lab.refusal(
+            "invoke_internal_mcp_tool",
+            tool="well:echo",
+            payload={"text": "x" * 285 + "sk-very-secret-0123456789"},
+        ),
+        " ".join(await lab.app.pool.said("dead", 100)),
+    ]
+    assert not [each for each in said if "sk-" in each]

@@ -23,7 +23,6 @@ NO_SERVER = (
     "the code makes no server; make one at the top level of the file, such as mcp = FastMCP('weather'), "
     "and mark its tools with @mcp.tool"
 )
-MAX_WORDS = 1000
 
 
 class _Stream:
@@ -114,8 +113,8 @@ def _where(path: Path) -> str:
 
 
 def _end(words: str) -> None:
-    # On a line of its own, whatever was said before.
-    sys.stderr.write(f"\n{LAST_WORDS}{' '.join(words.split())[:MAX_WORDS]}\n")
+    # On a line of its own, whatever was said before; it is cut by who reads it, lest half of a secret be left.
+    sys.stderr.write(f"\n{LAST_WORDS}{' '.join(words.split())}\n")
     sys.stderr.flush()
     os._exit(1)
 

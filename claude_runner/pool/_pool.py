@@ -16,7 +16,7 @@ from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.pool._environments import Environments
 from claude_runner.pool._session import Json
 from claude_runner.pool._slots import Key, Slot, Slots
-from claude_runner.pool._starting import ENDING, Starter
+from claude_runner.pool._starting import ENDING, MAX_SENTENCE, Starter
 from claude_runner.pool._stderr import remove, tail
 from claude_runner.pool._tools import answered, infos
 from claude_runner.redaction import Redactor
@@ -259,7 +259,7 @@ class Pool:
                 self._slots.retire(slot)
                 raise
             except ServerFailedError as error:
-                raise ServerFailedError(self._redactor.text(f"{name}: {error}")) from error
+                raise ServerFailedError(self._redactor.text(f"{name}: {error}")[:MAX_SENTENCE]) from error
 
     async def _called(self, slot: Slot, tool: str, arguments: Json) -> Json:
         tools = await self._listed(slot)

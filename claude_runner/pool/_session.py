@@ -206,4 +206,5 @@ def _read(line: bytes) -> Any:
 
 def _words(error: object) -> str:
     words = error.get("message") if isinstance(error, dict) else None
-    return str(words or "the server answered with an error")[:1000]
+    # In one line; it is cut where no secret can be cut in two.
+    return " ".join(str(words or "the server answered with an error").split())

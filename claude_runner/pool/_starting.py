@@ -20,6 +20,7 @@ from claude_runner.pool._stderr import StderrLog
 from claude_runner.redaction import Redactor
 from claude_runner.servers import Server
 
+MAX_SENTENCE: Final = 1500  # characters of what went wrong with a server
 ENDING: Final = "the program that keeps it is about to end"
 
 
@@ -110,7 +111,8 @@ class Starter:
             async with self._gate:
                 return await self._start_process(server, values, python)
         except ServerFailedError as error:
-            raise ServerFailedError(self._redactor.text(f"{server.name}: {error}")) from error
+            sentence = self._redactor.text(f"{server.name}: {error}")
+            raise ServerFailedError(sentence[:MAX_SENTENCE]) from error
 
     async def _start_process(
         self, server: Server, values: Mapping[str, str], python: Path | None
