@@ -7,6 +7,7 @@ from typing import Final
 
 from claude_runner.agent._protocol import Endpoint
 from claude_runner.config import Settings
+from claude_runner.processes import NETWORK
 
 # What any program needs to find its way.
 _ORDINARY: Final = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM")
@@ -39,11 +40,6 @@ _MODELS: Final = (
     "ANTHROPIC_DEFAULT_HAIKU_MODEL",
 )
 _ENDPOINT_PREFIXES: Final = ("ANTHROPIC_", "AWS_", "VERTEX_")
-# How it gets there.
-_NETWORK: Final = (
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
-)  # fmt: skip
 
 # Measured against CLI 2.1.330; the reasons stand beside each.
 _BEHAVIOUR: Final = {
@@ -83,7 +79,7 @@ def environment_of(
         for name, value in server.items()
         if name in _ORDINARY or name.startswith(_ORDINARY_PREFIXES)
     }
-    chosen |= secrets_of(server) | {name: server[name] for name in _NETWORK if name in server}
+    chosen |= secrets_of(server) | {name: server[name] for name in NETWORK if name in server}
     # Its tool servers, and the stand-in model, are on this machine whatever leads out of it.
     loopback = ",".join(filter(None, (server.get("NO_PROXY") or server.get("no_proxy"), "127.0.0.1")))
     chosen |= {

@@ -20,20 +20,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote
 
-from claude_runner.config import Settings
+from claude_runner.config import CHECKOUT, Settings
 from claude_runner.errors import ServerFailedError, unusable
-from claude_runner.processes import Confinement, confinement_problem, guard_variables, guarded
+from claude_runner.processes import NETWORK, Confinement, confinement_problem, guard_variables, guarded
 from claude_runner.servers import Server
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-CHECKOUT: Final = Path(__file__).resolve().parents[2]  # with server.py and .env
 INSTALL_SECONDS: Final = 300.0
 MAX_SAID: Final = 600
 # pip's own settings, such as an index of the owner's, reach it; nothing else does.
-_PASSED_ON: Final = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-                     "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", *NETWORK)
 
 
 class Environments:

@@ -9,16 +9,11 @@ from typing import Final
 from claude_runner.config import CHECKOUT, Settings
 from claude_runner.errors import ServerFailedError
 from claude_runner.pool._child import Launch
-from claude_runner.processes import Confinement, confinement_problem
+from claude_runner.processes import NETWORK, Confinement, confinement_problem
 from claude_runner.servers import Kind, Server
 
 _HOST: Final = Path(__file__).with_name("_host.py")
-# What any program needs, and how it gets out.
-_PASSED_ON: Final = (
-    "PATH", "LANG", "LANGUAGE", "TZ",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-)  # fmt: skip
+_PASSED_ON: Final = ("PATH", "LANG", "LANGUAGE", "TZ", *NETWORK)  # what any program needs
 # What the owner's own programs need besides, such as `npx` to find its cache.
 _OF_THE_OWNER: Final = ("HOME", "USER", "LOGNAME", "SHELL")
 # What it logs is for a file, and of what it does by itself only what went wrong.

@@ -1,10 +1,15 @@
-"""The command and the variables that put a program under its guard."""
+"""What a program is started with: the command and variables that put it under its guard, and those for the network."""
 
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+# The variables by which a program finds its way out of this machine, and whom it trusts there.
+NETWORK: Final = (
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+)  # fmt: skip
 _GUARD: Final = Path(__file__).with_name("_guard.py")
 
 
