@@ -5,7 +5,8 @@ is started when it is first used, shared by all who use it, closed when nobody h
 whole tree when it does not answer.
 """
 
-from claude_runner.pool._door import Door, InProcess, Wanted
+from claude_runner.pool._access import InProcess, Wanted
+from claude_runner.pool._door import Door
 from claude_runner.pool._environments import Environments
 from claude_runner.pool._pool import Patience, Pool
 from claude_runner.pool._session import Json

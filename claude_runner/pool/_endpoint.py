@@ -23,12 +23,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_runner import __version__
 from claude_runner.errors import RunnerError
+from claude_runner.pool._access import Access
 from claude_runner.pool._session import Json
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from claude_runner.pool._door import Access
 
 # The library tells of each request it serves.
 logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)
@@ -36,9 +36,9 @@ logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING
 
 @asynccontextmanager
 async def endpoint(
-    access_of: Callable[[str], "Access | None"],
-    list_tools: Callable[["Access", str], Awaitable[list[Json]]],
-    call_tool: Callable[["Access", str, str, Json], Awaitable[Json]],
+    access_of: Callable[[str], Access | None],
+    list_tools: Callable[[Access, str], Awaitable[list[Json]]],
+    call_tool: Callable[[Access, str, str, Json], Awaitable[Json]],
 ) -> AsyncIterator[ASGIApp]:
     """Yield an ASGI application that offers each server at a path of its name.
 
