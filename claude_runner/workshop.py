@@ -1,5 +1,6 @@
 """Makes tool servers of code, and changes them: nothing is kept that did not start and list its tools."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Workshop:
         """
         async with self.servers.lock(name):
             await self.servers.check_free(name)
-            findings = examine(code)
+            findings = await asyncio.to_thread(examine, code)
             staged = await self.servers.stage(
                 name, code, description, merged(findings.variables, given), self.clock.now()
             )
@@ -111,7 +112,7 @@ class Workshop:
             await self.servers.versions(name)  # refuses what is not dynamic, or has gone
             if code is None:
                 code = await self.servers.code(name, version)
-            findings = examine(code)
+            findings = await asyncio.to_thread(examine, code)
             variables = merged(findings.variables, _still_read(old, findings) if given is None else given)
             staged = await self.servers.stage(name, code, description, variables, self.clock.now())
             async with self._discarded_on_failure(staged):
