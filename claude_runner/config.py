@@ -40,6 +40,8 @@ _KEY_FILES: Final = (
     "AWS_CONFIG_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
+# Variables that name certificates to trust.
+_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,11 @@ class Settings:
     def login(self) -> Path:
         """Return the folder in which the owner's own `claude` keeps its login."""
         return Path(self.environment.get("CLAUDE_CONFIG_DIR") or self.owner_home / ".claude")
+
+    @property
+    def certificates(self) -> tuple[Path, ...]:
+        """Return the files and folders of certificates that programs are told to trust, wherever they lie."""
+        return tuple(Path(self.environment[name]) for name in _CERTIFICATES if self.environment.get(name))
 
     @property
     def key_files(self) -> tuple[Path, ...]:

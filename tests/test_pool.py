@@ -147,6 +147,19 @@ async def test_it_gets_a_small_environment_with_its_own_credentials_alone(tmp_pa
     }  # fmt: skip
 
 
+async def test_it_reads_the_certificates_it_is_told_to_trust_although_they_lie_in_a_home(
+    tmp_path: Path,
+) -> None:
+    code = QUICK + "@mcp.tool\ndef trusted():\n    return open(os.environ['SSL_CERT_FILE']).read()\n"
+    bundle = tmp_path / "owner" / "bundle.pem"
+    bundle.parent.mkdir()
+    bundle.write_text("a certificate")
+    variables = {"HOME": str(bundle.parent), "SSL_CERT_FILE": str(bundle)}
+    async with open_lab(tmp_path, environment=variables) as lab:
+        await lab.put("quick", code)
+        assert await lab.call("quick:trusted") == "a certificate"
+
+
 async def test_nothing_is_left_of_servers_when_the_application_ends(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     async with open_lab(tmp_path) as lab:

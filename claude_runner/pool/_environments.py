@@ -93,7 +93,12 @@ class Environments:
         owner = self._settings.owner_home
         return Confinement(
             hidden=(self._settings.home, owner, self._settings.login, CHECKOUT, *self._settings.key_files),
-            readable=(owner / ".config" / "pip", owner / ".pip", *_wheels(server.dependencies)),
+            readable=(
+                owner / ".config" / "pip",
+                owner / ".pip",
+                *self._settings.certificates,
+                *_wheels(server.dependencies),
+            ),
             writable=(draft,),
         ).command(install)
 

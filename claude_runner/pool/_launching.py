@@ -73,11 +73,12 @@ def _confinement(server: Server, settings: Settings, workspace: Path, python: Pa
     if server.kind is Kind.EXTERNAL:  # a program the owner has chosen, which lives in the owner's home
         return Confinement(
             hidden=(settings.home, login, CHECKOUT, *settings.key_files),
-            readable=(),
+            readable=settings.certificates,
             writable=(server.data_dir, workspace),
             rest_writable=True,
         )
-    readable = [_HOST, owner / ".cache" / "ms-playwright"]  # browsers that playwright has installed
+    # With the browsers that playwright has installed.
+    readable = [_HOST, owner / ".cache" / "ms-playwright", *settings.certificates]
     if server.folder is not None:
         readable.append(server.folder)
     if python is not None:
