@@ -179,7 +179,7 @@ async def test_nothing_is_left_of_servers_when_the_application_ends(tmp_path: Pa
         with pytest.raises(ServerFailedError, match=words):
             await call
     assert not [*processes("forks"), *processes("quick"), *processes("slow")]
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "temporary").glob("claude-runner-server-*"))
 
 
 @pytest.mark.parametrize("after", [0.0, 0.005, 0.02, 0.06, 0.15])
