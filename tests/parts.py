@@ -68,10 +68,9 @@ class Parts:
 @asynccontextmanager
 async def open_parts(path: Path, clock: FakeClock | None = None) -> AsyncIterator[Parts]:
     hub = Hub()
-    async with open_database(path, lock_timeout=0.01) as database:
-        async with AsyncExitStack() as opened:
-            jobs, runs = Jobs(database, hub), Runs(database, hub)
-            yield Parts(path, database, hub, clock or FakeClock(), jobs, runs, opened)
+    async with open_database(path, lock_timeout=0.01) as database, AsyncExitStack() as opened:
+        jobs, runs = Jobs(database, hub), Runs(database, hub)
+        yield Parts(path, database, hub, clock or FakeClock(), jobs, runs, opened)
 
 
 async def hands_of(parts: Parts, settings: Settings, problem: str | None) -> tuple[Reach, Door]:
