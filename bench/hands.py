@@ -1,8 +1,8 @@
 """What three tool servers cost a run: the time until its model is asked, and memory.
 
 Time: relative to a run of the same job without servers, in the same process; the pool is warm, the two take turns.
-Memory: the server is a real process; what it, its tool servers and all its runs take together (USS) with runs that
-have the servers grows by from one run to many, compared with runs that have none.
+Memory: the server is a real process; what its processes grow by (USS) from one run to many is compared with that of
+runs that have no servers. What Claude Code itself takes for its connections is told apart.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from bench._figures import Effort, Figure, ratio, rotated, spread
 from bench._servers import SERVER, Program, Started, started
 from bench.going import SETTLED_SECONDS, WORDS, scripted_model_process, wait_until_heard
 from bench.invocations import CODE
-from claude_runner.agent import ClaudeAgent
+from claude_runner.agent import ClaudeAgent, find_cli
 from claude_runner.app import App, open_app
 from claude_runner.jobs import JobDraft
 from claude_runner.tools import build_mcp
@@ -33,13 +33,15 @@ SERVERS: Final = ("one", "two", "three")
 TOOLS: Final = ("Read", *(f"mcp__{name}__echo" for name in SERVERS))
 WARM_UPS: Final = 2
 
+Weights = tuple[tuple[float, float], tuple[float, float]]
+
 
 def measure(effort: Effort) -> list[Figure]:
     """Time first requests, and weigh runs."""
     having, bare = asyncio.run(_rounds(effort.requests))
     raw = (spread("with three servers", having, "ms"), spread("without", bare, "ms"))
     first = ratio("first model request, three warm servers against none", MOST, having, bare, raw)
-    return [first, _memory(effort.going)]
+    return [first, *_memory(effort.going)]
 
 
 async def _rounds(count: int) -> tuple[list[float], list[float]]:
@@ -73,26 +75,29 @@ async def _job(app: App, tools: tuple[str, ...]) -> str:
     return (await app.jobs.add(draft, app.clock.now())).id
 
 
-def _memory(count: int) -> Figure:
+def _memory(count: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name, scripted_model_process() as model:
         without = _weigh(Path(name, "without"), model, count, ("Read",))
         having = _weigh(Path(name, "with"), model, count, TOOLS)
-    each = (having[1] - having[0] - (without[1] - without[0])) / (count - 1)
-    raw = (
-        f"USS of all processes, without servers: with one run {without[0]:.0f} MiB, with {count} {without[1]:.0f}",
-        f"with three servers: with one run {having[0]:.0f} MiB, with {count} {having[1]:.0f}",
-    )
-    return Figure(
-        "memory added a run by three shared servers",
-        f"<= {MOST_MIB:g} MiB",
-        f"{each:.2f} MiB",
-        each <= MOST_MIB,
-        raw,
-    )
+    return [
+        _added(whose, part, without, having, count - 1)
+        for part, whose in enumerate(("by the server and its tool servers", "by Claude Code's connections"))
+    ]
 
 
-def _weigh(folder: Path, model: ScriptedModel, count: int, tools: tuple[str, ...]) -> tuple[float, float]:
-    """Return the memory of all of a server's processes with one run going on, and with so many, in MiB."""
+def _added(whose: str, part: int, without: Weights, having: Weights, runs: int) -> Figure:
+    grown = [weights[1][part] - weights[0][part] for weights in (without, having)]
+    each = (grown[1] - grown[0]) / runs
+    raw = tuple(
+        f"USS {label}: with one run {weights[0][part]:.0f} MiB, with {runs + 1} {weights[1][part]:.0f}"
+        for label, weights in (("without servers", without), ("with three", having))
+    )
+    name = f"memory added a run by three shared servers, {whose}"
+    return Figure(name, f"<= {MOST_MIB:g} MiB", f"{each:.2f} MiB", each <= MOST_MIB, raw)
+
+
+def _weigh(folder: Path, model: ScriptedModel, count: int, tools: tuple[str, ...]) -> Weights:
+    """Return the memory of a server's processes with one run going on, and with so many."""
     folder.mkdir()
     variables = environment_for(folder, model) | {
         "LANG": "C.UTF-8",
@@ -121,7 +126,15 @@ def _have_go_on(server: Started, count: int, tools: tuple[str, ...]) -> None:
     wait_until_heard(server, runs)
 
 
-def _uss_of_all(pid: int) -> float:
+def _uss_of_all(pid: int) -> tuple[float, float]:
+    """Return the memory of all of a server's processes but Claude Code's own, and of Claude Code's, in MiB."""
     process = psutil.Process(pid)
-    total: int = sum(each.memory_full_info().uss for each in (process, *process.children(recursive=True)))
-    return total / 2**20
+    cli = str(find_cli())
+    ours = theirs = 0
+    for each in (process, *process.children(recursive=True)):
+        uss = each.memory_full_info().uss
+        if each.cmdline()[:1] == [cli]:
+            theirs += uss
+        else:
+            ours += uss
+    return ours / 2**20, theirs / 2**20
