@@ -9,17 +9,21 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from claude_runner.errors import InvalidError
 
 CHECKOUT: Final = Path(__file__).resolve().parents[1]  # the folder of server.py, and of .env
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
+LOOPBACK: Final = ("127.0.0.1", "::1")
 LOOK_AGAIN_SECONDS: Final = 5.0
 MEMORY_PER_RUN_MIB: Final = 110  # private memory of one Claude Code process, measured with 2.1.330
 
@@ -54,9 +58,49 @@ class Variable:
 
 
 VARIABLES: Final = (
-    Variable("MCP_TRANSPORT", "both", "`stdio`, `sse` (the HTTP site) or `both`; `stdio` opens no port"),
+    Variable(
+        "MCP_TRANSPORT",
+        "both",
+        "`stdio`, `sse` (the HTTP site, with SSE and Streamable HTTP) or `both`; `stdio` opens no port",
+    ),
     Variable("HOST", "127.0.0.1", "address the HTTP site listens on"),
     Variable("PORT", "8080", "port the HTTP site listens on"),
+    Variable(
+        "PUBLIC_URL",
+        "–",
+        "base of every URL that leaves the machine, such as `https://runner.example.org`; before the tunnel's URL,"
+        " before the setting `webhook_base_url`",
+    ),
+    Variable(
+        "DASHBOARD_USERNAME",
+        "–",
+        "the owner's name in the browser; without name and password only a browser on this machine is served. Both are"
+        " needed where HOST is not this machine alone, with PUBLIC_URL and with NGROK_AUTHTOKEN",
+    ),
+    Variable("DASHBOARD_PASSWORD", "–", "the owner's password in the browser"),
+    Variable(
+        "OAUTH_CLIENT_ID",
+        "made on first run",
+        "id of the client to type in at claude.ai; without it one is made and printed once",
+    ),
+    Variable("OAUTH_CLIENT_SECRET", "made on first run", "the client's secret"),
+    Variable(
+        "OAUTH_SECRET_KEY",
+        "made on first use",
+        "key that access tokens are signed under, at least 32 characters; without it the key is in"
+        " `.claude-runner/oauth.key`",
+    ),
+    Variable(
+        "OAUTH_TOKEN_HOURS",
+        "8",
+        "how many hours an access token is good for, 1 to 168; clients renew theirs without asking",
+    ),
+    Variable("NGROK_AUTHTOKEN", "–", "opens an ngrok tunnel to the site at start and uses its URL"),
+    Variable(
+        "TRUSTED_PROXIES",
+        "127.0.0.1, ::1",
+        "addresses or networks of the proxies whose forwarded headers are believed, separated by commas",
+    ),
     Variable(
         "RUNNER_HOME",
         "the folder of server.py",
@@ -83,6 +127,17 @@ VARIABLES: Final = (
 )
 
 
+class Login(NamedTuple):
+    """A name and the secret that goes with it; the secret never shows where it is printed."""
+
+    name: str
+    secret: str
+
+    def __repr__(self) -> str:  # type: ignore[explicit-override]  # typing.override is of 3.12
+        """Return the name alone."""
+        return f"Login({self.name!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The server's settings, fixed for the life of the process.
@@ -92,6 +147,12 @@ class Settings:
         max_concurrent_runs: Claude Code processes at a time, at least 1.
         shutdown_grace_seconds: Seconds that running runs get once the server is told to stop.
         rehearsal: Whether every run goes to the embedded stand-in model, as in the demo.
+        public_url: Base of every URL that leaves the machine, without a slash at its end.
+        dashboard: The owner's login in the browser; `None` where only a browser on this machine is served.
+        oauth_client: Id and secret of the client that the owner chose; `None` where one is made.
+        oauth_secret_key: What access tokens are signed under; `None` where it is kept in a file.
+        oauth_token_hours: How long an access token is good for.
+        trusted_proxies: Addresses and networks whose forwarded headers are believed.
         environment: What the server was started with; the agent chooses from it what a run may see.
     """
 
@@ -104,6 +165,13 @@ class Settings:
     exit_on_eof: bool = True
     log_level: str = "INFO"
     rehearsal: bool = False
+    public_url: str | None = None
+    dashboard: Login | None = None
+    oauth_client: Login | None = field(default=None, repr=False)
+    oauth_secret_key: str | None = field(default=None, repr=False)
+    oauth_token_hours: int = 8
+    ngrok_authtoken: str | None = field(default=None, repr=False)
+    trusted_proxies: tuple[str, ...] = LOOPBACK
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @property
@@ -153,14 +221,20 @@ class Settings:
             InvalidError: A variable has a value that can't be used; its `field` is the variable's name.
         """
         given = {name: value for name, value in environment.items() if value.strip()}
+        host = given.get("HOST", LOOPBACK[0]).strip()
+        public_url = _base_url(given, "PUBLIC_URL")
+        dashboard = _login(given, "DASHBOARD_USERNAME", "DASHBOARD_PASSWORD")
+        transport = Transport(_choice(given, "MCP_TRANSPORT", "both", tuple(Transport)))
+        if transport is not Transport.STDIO and dashboard is None:
+            _refuse_open_door(host, public_url)
         try:
             home = Path(given.get("RUNNER_HOME", default_home)).expanduser().resolve()
         except RuntimeError as error:  # a `~user` that there is none of
             raise InvalidError(f"RUNNER_HOME is not a folder: {error}", field="RUNNER_HOME") from error
         return cls(
             home=home,
-            transport=Transport(_choice(given, "MCP_TRANSPORT", "both", tuple(Transport))),
-            host=given.get("HOST", "127.0.0.1"),
+            transport=transport,
+            host=host,
             port=_whole_number(given, "PORT", 8080, 1, 65535),
             max_concurrent_runs=_whole_number(given, "MAX_CONCURRENT_RUNS", default_concurrency(), 1, 1000),
             shutdown_grace_seconds=_whole_number(given, "SHUTDOWN_GRACE_SECONDS", 5, 0, 3600),
@@ -168,6 +242,13 @@ class Settings:
             log_level=_choice(
                 given, "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
             ),
+            public_url=public_url,
+            dashboard=dashboard,
+            oauth_client=_login(given, "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"),
+            oauth_secret_key=_long_enough(given, "OAUTH_SECRET_KEY", 32),
+            oauth_token_hours=_whole_number(given, "OAUTH_TOKEN_HOURS", 8, 1, 168),
+            ngrok_authtoken=given.get("NGROK_AUTHTOKEN", "").strip() or None,
+            trusted_proxies=_networks(given, "TRUSTED_PROXIES", LOOPBACK),
             environment=MappingProxyType(dict(environment)),
         )
 
@@ -200,6 +281,68 @@ def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, h
     if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
         raise InvalidError(f"{name} is {text!r}; it must be a whole number from {low} to {high}", field=name)
     return int(text)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or an address is this machine's own, which nobody else reaches (RFC 6761, section 6.3)."""
+    name = host.strip("[]").casefold()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    with suppress(ValueError):
+        return ip_address(name).is_loopback
+    return False
+
+
+def _login(given: Mapping[str, str], name: str, secret: str) -> Login | None:
+    if (name in given) != (secret in given):
+        there, missing = (name, secret) if name in given else (secret, name)
+        raise InvalidError(f"{there} is set and {missing} is not; set both or neither", field=missing)
+    return Login(given[name].strip(), given[secret]) if name in given else None
+
+
+def _long_enough(given: Mapping[str, str], name: str, least: int) -> str | None:
+    value = given.get(name)
+    if value is not None and len(value) < least:
+        raise InvalidError(f"{name} has {len(value)} characters; it needs at least {least}", field=name)
+    return value
+
+
+def _base_url(given: Mapping[str, str], name: str) -> str | None:
+    """Return an http or https URL of a host alone, without a slash at its end."""
+    text = given.get(name)
+    if text is None:
+        return None
+    with suppress(ValueError):  # a port that is no number
+        url = urlsplit(text.strip())
+        plain = url.username is None and url.path in {"", "/"} and not url.query and not url.fragment
+        if url.scheme in {"http", "https"} and url.hostname and url.port != 0 and plain:
+            return f"{url.scheme}://{url.netloc.lower()}"
+    raise InvalidError(f"{name} is {text!r}; it must be like https://runner.example.org", field=name)
+
+
+def _networks(given: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    text = given.get(name)
+    networks = default if text is None else tuple(text.replace(",", " ").split())
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise InvalidError(f"{name} has {network!r}; it takes addresses and networks", field=name) from error
+    return networks
+
+
+def _refuse_open_door(host: str, public_url: str | None) -> None:
+    """Raise `InvalidError` where others could reach the site and nobody would have to log in."""
+    if public_url is not None:
+        why = f"PUBLIC_URL is {public_url}"
+    elif not is_loopback(host):
+        why = f"HOST is {host}, which others can reach"
+    else:
+        return
+    raise InvalidError(
+        f"{why}, so the site needs a login: set DASHBOARD_USERNAME and DASHBOARD_PASSWORD",
+        field="DASHBOARD_PASSWORD",
+    )
 
 
 class Clock(Protocol):
