@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
+from claude_runner.addresses import Addresses
 from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
 from claude_runner.config import Clock, Settings, SystemClock
 from claude_runner.credentials import Credentials
@@ -62,6 +63,7 @@ class App:
     workshop: Workshop
     invocations: Invocations
     rehearsals: Rehearsals
+    addresses: Addresses
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -186,6 +188,7 @@ async def open_app(
             workshop=Workshop(hands.servers, hands.pool, hands.credentials, clock),
             invocations=invocations,
             rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
+            addresses=Addresses(settings, stored),
         )
 
 

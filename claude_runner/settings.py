@@ -66,6 +66,18 @@ class StoredSettings:
         row = await self._db.read(lambda c: c.execute(select).fetchone())
         return row is not None and _read(row["value"]) is True
 
+    async def webhook_base_url(self) -> str | None:
+        """Return the base of the URLs that leave the machine, without a slash at its end, where the owner set one.
+
+        What is no http or https URL counts as none.
+        """
+        select = "SELECT value FROM settings WHERE key = 'webhook_base_url'"
+        row = await self._db.read(lambda c: c.execute(select).fetchone())
+        value = None if row is None else _read(row["value"])
+        if not isinstance(value, str) or value == DEFAULTS["webhook_base_url"]:
+            return None
+        return value.rstrip("/") if value.startswith(("http://", "https://")) else None
+
     async def rights(self) -> Rights:
         """Return what the owner has decided about permission profiles."""
         return await self._db.read(rights)

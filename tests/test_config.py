@@ -31,6 +31,8 @@ def test_given_values_win_over_the_defaults(tmp_path: Path) -> None:
     read = settings(
         MCP_TRANSPORT="SSE",
         HOST="0.0.0.0",
+        DASHBOARD_USERNAME="alice",
+        DASHBOARD_PASSWORD="a long one",
         PORT=" 9000 ",
         RUNNER_HOME=str(tmp_path),
         MAX_CONCURRENT_RUNS="7",
