@@ -30,6 +30,7 @@ config: $(VENV)/run.ready
 
 test: $(VENV)/dev.ready
 	@sh tests/system-packages.sh
+	@sh tests/node-tools.sh
 	@$(MAKE) --no-print-directory check
 	@rm -f .coverage .coverage.*
 	@$(RUN) -m coverage run -m pytest -n 2 --dist worksteal
