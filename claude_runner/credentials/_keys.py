@@ -3,22 +3,16 @@
 The file is changed only while the database's write lock is held, so two processes of a home never change it at once.
 """
 
-import logging
-import os
 import re
-import stat
-from contextlib import suppress
 from typing import Final
 
 from claude_runner.config import Settings
 from claude_runner.errors import UnavailableError
+from claude_runner.keyfiles import read_key_file, write_key_file
 
 VARIABLE: Final = "CREDENTIALS_KEY"
-OWNER_ONLY: Final = 0o600
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
-
-log = logging.getLogger(__name__)
 
 
 class KeyRing:
@@ -43,12 +37,8 @@ class KeyRing:
         """
         if self._given:
             return self._checked(self._given.replace(",", " ").split())
-        try:
-            with self.path.open("rb") as file:
-                self._tighten(file.fileno())
-                return self._checked(file.read().decode("ascii", "replace").split())
-        except FileNotFoundError:
-            return []
+        text = read_key_file(self.path, "run server.py --rotate-key and renew the credentials")
+        return [] if text is None else self._checked(text.split())
 
     def keys_to_seal(self) -> list[str]:
         """Return the keys, of which there is at least one: it is made where there is no file yet."""
@@ -72,40 +62,10 @@ class KeyRing:
             )
         return keys
 
-    def _tighten(self, descriptor: int) -> None:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & ~OWNER_ONLY:
-            os.fchmod(descriptor, OWNER_ONLY)
-            log.warning(
-                "others could read %s; now its owner alone may: if they did, run server.py --rotate-key and renew the"
-                " credentials",
-                self.path,
-            )
-
     def _written(self, keys: list[str]) -> list[str]:
         """Put keys into the file, whole or not at all, and return them once they are on the disk."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self.path.with_name(self.path.name + ".part")
-        part.unlink(missing_ok=True)  # left by a process that was killed
-        try:
-            descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.writelines(f"{key}\n" for key in keys)
-                file.flush()
-                os.fsync(descriptor)
-            part.replace(self.path)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-        _flush_folder(self.path.parent)
+        write_key_file(self.path, "".join(f"{key}\n" for key in keys))
         return keys
-
-
-def _flush_folder(folder: os.PathLike[str]) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _new_key() -> str:
