@@ -15,6 +15,7 @@ from claude_runner.tools.calls import CallTools
 from claude_runner.tools.credentials import CredentialTools
 from claude_runner.tools.invocation import InvocationTools
 from claude_runner.tools.jobs import JobTools
+from claude_runner.tools.other_servers import ExternalServerTools, FixedServerTools
 from claude_runner.tools.rehearsing import RehearsalTools
 from claude_runner.tools.runs import RunTools
 from claude_runner.tools.servers import ServerTools
@@ -26,6 +27,8 @@ GROUPS: Final[tuple[type[ToolGroup], ...]] = (
     RunTools,
     CallTools,
     ServerTools,
+    FixedServerTools,
+    ExternalServerTools,
     CredentialTools,
     InvocationTools,
     RehearsalTools,

@@ -12,6 +12,8 @@ from fastmcp.tools import ToolResult
 from mcp_types import CallToolRequestParams
 from pydantic import ValidationError as PydanticValidationError
 
+from claude_runner.tools._texts import joined
+
 SHOWN: Final = 60  # characters of a value that a sentence repeats
 
 _WORDS: Final = {
@@ -50,12 +52,12 @@ def _sentence(call: CallToolRequestParams, error: PydanticValidationError, schem
     properties = schema.get("properties", {})
     missing = [str(detail["loc"][0]) for detail in details if detail["type"] == "missing_argument"]
     if missing:
-        return f"{call.name} needs {_joined(missing, 'and')}, which {'is' if len(missing) == 1 else 'are'} missing"
+        return f"{call.name} needs {joined(missing, 'and')}, which {'is' if len(missing) == 1 else 'are'} missing"
     name = str(details[0]["loc"][0])
     if name not in properties:
         known = f"it takes {', '.join(properties)}" if properties else "it takes none"
         return f"{call.name} has no parameter {name[:SHOWN]!r}; {known}"
-    fitting = _joined(_fitting(properties[name], schema), "or")
+    fitting = joined(_fitting(properties[name], schema), "or")
     if properties[name].get("writeOnly"):  # a secret
         return f"{name} must be {fitting}"
     value = json.dumps((call.arguments or {}).get(name))
@@ -76,8 +78,3 @@ def _fitting(part: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     low, high = part.get("minimum"), part.get("maximum")
     bounds = "" if low is None else f" from {low} to {high}"
     return [_WORDS[part["type"]] + bounds]
-
-
-def _joined(words: list[str], conjunction: str) -> str:
-    *first, last = words
-    return f"{', '.join(first)} {conjunction} {last}" if first else last

@@ -29,3 +29,20 @@ def read_instant(text: str | None, field: str) -> datetime | None:
         f"{field} is {text[:60]!r}; give an instant with its offset, such as '2026-11-23T09:00:00+01:00'",
         field=field,
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, such as `1 run` and `12 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def quoted(name: str, most: int = 80) -> str:
+    """Return a name in quotation marks as it can stand in a sentence: on one line, and not too long."""
+    line = " ".join(name.split())
+    return f'"{line if len(line) <= most else line[:most] + "…"}"'
+
+
+def joined(words: list[str], conjunction: str) -> str:
+    """Return words as a sentence lists them: `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} {conjunction} {last}" if first else last

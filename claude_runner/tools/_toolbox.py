@@ -4,7 +4,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from fastmcp.exceptions import ToolError
 from fastmcp.tools import tool as _fastmcp_tool
@@ -12,6 +12,7 @@ from mcp_types import ToolAnnotations
 
 from claude_runner.app import App
 from claude_runner.errors import RunnerError
+from claude_runner.tools._confirmation import Question, confirmed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,7 @@ def tool(
     destroys: bool = False,
     repeatable: bool = False,
     acts_outside: bool = False,
+    asks: Callable[..., Awaitable[Question | None]] | None = None,
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
     """Offer a method as an MCP tool and say what it does to the world.
 
@@ -48,6 +50,7 @@ def tool(
         destroys: It may take away what can't be had back.
         repeatable: A second call with the same arguments changes nothing more.
         acts_outside: It sets something going beyond this server.
+        asks: What the user is asked first: a method that takes what the tool takes.
     """
     hints = ToolAnnotations(
         read_only_hint=reads,
@@ -60,6 +63,8 @@ def tool(
         @functools.wraps(method)
         async def call(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
+                if asks and (pending := await confirmed(functools.partial(asks, *args, **kwargs))):
+                    return cast("R", pending)  # which the library knows from a tool's own answer
                 return await method(*args, **kwargs)
             except RunnerError as error:
                 raise ToolError(str(error), log_level=logging.INFO) from error

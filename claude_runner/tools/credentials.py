@@ -8,6 +8,7 @@ from pydantic import Field
 
 from claude_runner.credentials import Stored
 from claude_runner.servers import Kind, Server, Variable
+from claude_runner.tools._confirmation import Question
 from claude_runner.tools._texts import iso
 from claude_runner.tools._toolbox import ToolGroup, tool
 
@@ -202,7 +203,19 @@ class CredentialTools(ToolGroup):
         lacking.sort(key=lambda it: (not it.enabled, it.name))
         return UnconfiguredList(lacking, len(lacking))
 
-    @tool("Delete a server's credential", destroys=True)
+    async def _deletion(self, server: str, key: str) -> Question | None:
+        described = await self.app.servers.get(server, "server")
+        stored = {it.key: it for it in await self.app.credentials.stored(server)}
+        if key not in stored:
+            return None
+        left = {name: value for name, value in (await self._values(server)).items() if name != key}
+        lacks = "" if key not in described.missing(left) else f" {server} can't do without it."
+        return Question(
+            f"Delete the credential {key} of the tool server {server}?{lacks}",
+            f"{server} {key} {iso(stored[key].updated_at)}",
+        )
+
+    @tool("Delete a server's credential", destroys=True, asks=_deletion)
     async def delete_server_credential(self, server: str, key: str) -> CredentialDeleted:
         """Delete a credential of a server; the answer tells what the server lacks without it.
 

@@ -10,9 +10,10 @@ from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
 from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, JobDraft
 from claude_runner.permissions import Profile, read_commands
-from claude_runner.runs import State, head
+from claude_runner.runs import RunFilter, State, head
 from claude_runner.schedule import local_timezone
-from claude_runner.tools._texts import iso
+from claude_runner.tools._confirmation import Question
+from claude_runner.tools._texts import counted, iso, quoted
 from claude_runner.tools._toolbox import ToolGroup, tool
 
 NEXT_RUNS: Final = 5
@@ -236,7 +237,13 @@ class JobTools(ToolGroup):
         job = await self.app.jobs.change(job_id, changes | {"tools": grant.tools}, self.app.clock.now())
         return await self._shown(job, grant.warnings)
 
-    @tool("Delete a job", destroys=True)
+    async def _deletion(self, job_id: str) -> Question:
+        job = await self.app.jobs.get(job_id)
+        runs = (await self.app.runs.list(RunFilter(job_id=job.id), 1)).total
+        gone = f" with its {counted(runs, 'run')} and their outputs" if runs else ", which has never run"
+        return Question(f"Delete the job {quoted(job.name)}{gone}?", f"{job.id} {job.updated_at.isoformat()}")
+
+    @tool("Delete a job", destroys=True, asks=_deletion)
     async def delete_job(self, job_id: str) -> Deleted:
         """Delete a job with all its runs and their outputs; runs that are going on are ended first.
 

@@ -1,6 +1,5 @@
-"""Tools that make tool servers and look after them."""
+"""Tools that make tool servers and change them, and take into use what was made or added."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -9,43 +8,24 @@ from pydantic import Field
 
 from claude_runner.errors import ConflictError
 from claude_runner.grants import tool_name
-from claude_runner.processes import confinement_problem
-from claude_runner.servers import ExternalDraft, Kind, Server, ToolInfo
-from claude_runner.tools._texts import iso
-from claude_runner.tools._toolbox import ToolGroup, tool
+from claude_runner.servers import Kind, Server, ToolInfo
+from claude_runner.tools._confirmation import Question
+from claude_runner.tools._servers import (
+    ServerDeleted,
+    ServerGroup,
+    ServerList,
+    ServerSummary,
+    mark_of,
+    status_of,
+)
+from claude_runner.tools._texts import iso, joined
+from claude_runner.tools._toolbox import tool
 from claude_runner.workshop import Made
-
-LOG_LINES: Final = 100
 
 _LISTS: Final = {Kind.FIXED: "mcp_servers", Kind.EXTERNAL: "servers"}
 
-Lines = Annotated[int, Field(ge=1, le=2000, strict=True)]
 Version = Annotated[int, Field(ge=1, le=999_999, strict=True)]
 Variables = list[str | dict[str, Any]] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSummary:
-    """A server as a list shows it; `tools` are known once it has been started."""
-
-    name: str
-    kind: Kind
-    description: str
-    enabled: bool
-    status: str
-    missing_credentials: list[str]
-    tools: list[str] | None
-    problem: str | None
-    updated_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerList:
-    """Servers of one kind; `unconfined` is why their processes are not confined on this machine, where they are not."""
-
-    servers: list[ServerSummary]
-    total: int
-    unconfined: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +82,8 @@ class MadeView:
     next_step: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServerDeleted:
-    """The server that was deleted."""
-
-    deleted: bool
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLog:
-    """What a server wrote to standard error, oldest line first."""
-
-    server: str
-    lines: list[str]
-
-
-class ServerTools(ToolGroup):
-    """Tool servers: what there are, making them, and taking them into use."""
+class ServerTools(ServerGroup):
+    """Tool servers that are made here."""
 
     @tool("Create a tool server")
     async def create_mcp_server(
@@ -194,7 +158,7 @@ class ServerTools(ToolGroup):
             kind=server.kind,
             description=server.description,
             enabled=server.enabled,
-            status=_status(server, missing),
+            status=status_of(server, missing),
             missing_credentials=list(missing),
             env_vars=[variable.as_entry() for variable in server.variables],
             tools=_tools(server, known[name]) if name in known else None,
@@ -207,7 +171,34 @@ class ServerTools(ToolGroup):
             updated_at=iso(server.updated_at),
         )
 
-    @tool("Change a tool server", destroys=True, repeatable=True)
+    async def _changing(
+        self,
+        name: str,
+        code: str | None = None,
+        description: str | None = None,
+        env_vars: Variables = None,
+        version: Version | None = None,
+    ) -> Question | None:
+        server = await self.app.servers.get(name)
+        given = {"its code": code, "its description": description, "its variables": env_vars}
+        parts = [part for part, value in given.items() if value is not None]
+        if version is not None:
+            parts.append(f"its code, back to that of version {version}")
+        if server.kind is not Kind.DYNAMIC or not parts or (code is not None and version is not None):
+            return None
+        current = (await self.app.servers.versions(name))[-1].number
+        kept = (
+            ""
+            if code is None and version is None
+            else f" The code that it has now is kept as version {current}."
+        )
+        return Question(
+            f"Change the tool server {name}: {joined(parts, 'and')}?{kept}",
+            f"{mark_of(server)} {current}",
+            "nothing was changed",
+        )
+
+    @tool("Change a tool server", destroys=True, repeatable=True, asks=_changing)
     async def update_mcp_server(
         self,
         name: str,
@@ -233,7 +224,14 @@ class ServerTools(ToolGroup):
         )
         return await self._made(made)
 
-    @tool("Delete a tool server", destroys=True)
+    async def _deletion(self, name: str) -> Question | None:
+        server = await self.app.servers.find(name)
+        if server is None or server.kind is not Kind.DYNAMIC:
+            return None
+        own = "what is left of it" if server.folder is None else "its code in all versions, its files"
+        return Question(f"Delete the tool server {name} with {own} and its credentials?", mark_of(server))
+
+    @tool("Delete a tool server", destroys=True, asks=_deletion)
     async def delete_mcp_server(self, name: str) -> ServerDeleted:
         """Delete a tool server that was made here, with its code, all versions, its files and its credentials.
 
@@ -263,122 +261,13 @@ class ServerTools(ToolGroup):
         """
         return await self._enable(name, Kind.DYNAMIC, Kind.EXTERNAL, enabled=False)
 
-    @tool("List built-in tool servers", reads=True)
-    async def list_fixed_mcp_servers(self) -> ServerList:
-        """List the tool servers that come with the program, such as email and playwright, and whether each is ready."""
-        return await self._list(Kind.FIXED)
-
-    @tool("Enable a built-in tool server", repeatable=True)
-    async def enable_fixed_server(self, name: str) -> ServerSummary:
-        """Take a tool server into use that comes with the program, such as playwright.
-
-        Args:
-            name: The server's name.
-        """
-        return await self._enable(name, Kind.FIXED, enabled=True)
-
-    @tool("Disable a built-in tool server", repeatable=True)
-    async def disable_fixed_server(self, name: str) -> ServerSummary:
-        """Take a tool server out of use that comes with the program; jobs that name its tools fail.
-
-        Args:
-            name: The server's name.
-        """
-        return await self._enable(name, Kind.FIXED, enabled=False)
-
-    @tool("Add an external tool server")
-    async def add_external_server(
-        self,
-        name: str,
-        command: str | None = None,
-        args: list[str] | None = None,
-        url: str | None = None,
-        headers: dict[str, str] | None = None,
-        env_vars: list[str | dict[str, Any]] | dict[str, str] | None = None,
-        description: str = "",
-    ) -> ServerSummary:
-        """Add somebody else's MCP server: a command that speaks MCP over stdio, or a URL (Streamable HTTP).
-
-        Give command (with args), or url (with headers), not both. A command runs on this machine as the server's user:
-        add only what the user asked for. Values of headers and of env_vars are sealed as credentials and never shown;
-        `${NAME}` in a header stands for the credential NAME.
-
-        Args:
-            name: Small letters, digits and hyphens, beginning with a letter, such as `azure-devops`.
-            command: The program, such as `npx`.
-            args: Its arguments, a list of texts.
-            url: Where the server is reached, http or https.
-            headers: HTTP headers by name, such as `{"Authorization": "Bearer …"}`.
-            env_vars: The variables that the command needs: names, objects as in create_mcp_server, or values by name.
-            description: What the server is for, in a sentence.
-        """
-        draft = ExternalDraft(
-            name=name,
-            command=command,
-            args=tuple(args or ()),
-            url=url,
-            headers=headers or {},
-            env_vars=env_vars or (),
-            description=description,
-        )
-        return (await self._summaries([await self.app.workshop.add_external(draft)]))[0]
-
-    @tool("List external tool servers", reads=True)
-    async def list_external_servers(self) -> ServerList:
-        """List the external MCP servers that were added, and whether each is ready."""
-        return await self._list(Kind.EXTERNAL)
-
-    @tool("Remove an external tool server", destroys=True)
-    async def remove_external_server(self, name: str) -> ServerDeleted:
-        """Remove an external MCP server with its credentials; the program or service itself is not touched.
-
-        Args:
-            name: The server's name.
-        """
-        await self.app.workshop.remove_external(name)
-        return ServerDeleted(deleted=True, name=name)
-
-    @tool("Show a tool server's log", reads=True)
-    async def get_mcp_server_log(self, name: str, lines: Lines = LOG_LINES) -> ServerLog:
-        """Show what a tool server wrote to standard error lately: why it did not start, or what it printed.
-
-        Args:
-            name: The server's name.
-            lines: How many lines at the most, 1 to 2,000.
-        """
-        server = await self.app.servers.get(name)
-        return ServerLog(server.name, await self.app.pool.said(server.name, lines))
-
-    async def _list(self, kind: Kind) -> ServerList:
-        servers = await self._summaries(await self.app.servers.list(kind))
-        return ServerList(servers, len(servers), await asyncio.to_thread(confinement_problem))
-
-    async def _enable(self, name: str, *kinds: Kind, enabled: bool) -> ServerSummary:
-        server = await self.app.servers.get(name)
-        if server.kind not in kinds:
-            verb = "enable" if enabled else "disable"
-            other = f"{verb}_fixed_server" if server.kind is Kind.FIXED else f"{verb}_mcp_server"
-            raise ConflictError(f"{name} is a {server.kind} server; use {other}", field="name")
-        changed = await self.app.servers.enable(name, enabled, self.app.clock.now())
-        return (await self._summaries([changed]))[0]
-
-    async def _summaries(self, servers: Sequence[Server]) -> list[ServerSummary]:
-        known = await self.app.servers.known_tools(servers)
-        values = (
-            await self.app.credentials.everything() if any(server.variables for server in servers) else {}
-        )
-        return [
-            _summary(server, server.missing(values.get(server.name, {})), known.get(server.name))
-            for server in servers
-        ]
-
     async def _made(self, made: Made) -> MadeView:
         server = made.server
         versions = await self.app.servers.versions(server.name)
         return MadeView(
             name=server.name,
             enabled=server.enabled,
-            status=_status(server, made.missing),
+            status=status_of(server, made.missing),
             missing_credentials=list(made.missing),
             env_vars=[variable.as_entry() for variable in server.variables],
             tools=_tools(server, made.tools),
@@ -386,15 +275,6 @@ class ServerTools(ToolGroup):
             start_seconds=round(made.start_seconds, 3),
             next_step=_next_step(made),
         )
-
-
-def _status(server: Server, missing: Sequence[str]) -> str:
-    """Return how a server stands, in a word or two."""
-    if server.problem is not None:
-        return "broken"
-    if not server.enabled:
-        return "disabled"
-    return "needs configuration" if missing else "ready"
 
 
 def _next_step(made: Made) -> str:
@@ -406,20 +286,6 @@ def _next_step(made: Made) -> str:
         return f"It is disabled; enable_mcp_server('{name}') takes it into use."
     first = tool_name(name, made.tools[0].name)
     return f"It is ready: name {first} in a job's tools, or call it now with invoke_internal_mcp_tool."
-
-
-def _summary(server: Server, missing: Sequence[str], tools: Sequence[ToolInfo] | None) -> ServerSummary:
-    return ServerSummary(
-        name=server.name,
-        kind=server.kind,
-        description=server.description,
-        enabled=server.enabled,
-        status=_status(server, missing),
-        missing_credentials=list(missing),
-        tools=None if tools is None else [tool_name(server.name, it.name) for it in tools],
-        problem=server.problem,
-        updated_at=iso(server.updated_at),
-    )
 
 
 def _tools(server: Server, tools: Sequence[ToolInfo]) -> list[ToolView]:
