@@ -113,6 +113,7 @@ async def _serve(settings: Settings) -> None:
     gc.disable()  # what is made while all this is imported is no garbage; `warm` switches it on again
     from claude_runner.app import background, open_app  # noqa: PLC0415 - after the log is up: it imports much
     from claude_runner.tools import build_mcp, serve_stdio, warm_up  # noqa: PLC0415
+    from claude_runner.tunnel import open_tunnel  # noqa: PLC0415
 
     stop = _stop_on_signals()
 
@@ -126,7 +127,8 @@ async def _serve(settings: Settings) -> None:
         from claude_runner.web import build_site, serve_site  # noqa: PLC0415 - stdio answers before it is loaded
 
         patient = settings.transport is Transport.BOTH
-        await serve_site(build_site(app), settings.host, settings.port, stop, patient=patient)
+        async with open_tunnel(settings, app.addresses):
+            await serve_site(build_site(app, mcp), settings, stop, patient=patient)
 
     async def warm() -> None:
         try:

@@ -12,7 +12,12 @@ log = logging.getLogger(__name__)
 
 
 def error_answer(
-    code: str, message: str, status: int, *, field: str | None = None, headers: Mapping[str, str] | None = None
+    code: str,
+    message: str,
+    status: int,
+    *,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the answer that something was refused, and why.
 
@@ -36,7 +41,9 @@ def refusal_of(error: RunnerError) -> JSONResponse:
 def mistake_of(error: Exception, path: str) -> JSONResponse:
     """Log what nobody expected and return the answer, which tells only where to find it in the log."""
     error_id = secrets.token_hex(4)
-    log.error("%s: unexpected error %s", path.partition("/webhook/")[0] or "/webhook/…", error_id, exc_info=error)
+    log.error(
+        "%s: unexpected error %s", path.partition("/webhook/")[0] or "/webhook/…", error_id, exc_info=error
+    )
     return error_answer(
         "internal_error", f"the server made a mistake; its log tells more under {error_id}", 500
     )

@@ -27,7 +27,14 @@ REMEMBERED: Final = 10_000  # addresses whose wrong logins are counted
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Claude Runner", charset="UTF-8"'}
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_FORWARDED: Final = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+)
 
 
 @dataclass(slots=True)
@@ -50,7 +57,9 @@ class LoginGate:
         """Return the answer to whoever is not let in, `None` to the owner."""
         if request.method not in _SAFE and _is_of_another_site(request):
             return error_answer(
-                "cross_site", "this was sent by a page of another site; go to the page itself and try again", 403
+                "cross_site",
+                "this was sent by a page of another site; go to the page itself and try again",
+                403,
             )
         if self._login is None:
             return None if _is_on_this_machine(request) else _closed()

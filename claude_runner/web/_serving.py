@@ -5,14 +5,17 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
+from typing import Final
 
 import uvicorn
-from starlette.types import ASGIApp
 
+from claude_runner.config import Settings
 from claude_runner.errors import UnavailableError
+from claude_runner.web._site import Site
 
-RETRY_SECONDS = 5
-CLOSE_SECONDS = 2
+RETRY_SECONDS: Final = 5
+CLOSE_SECONDS: Final = 1
+MOST_CONNECTIONS: Final = 20_000
 
 log = logging.getLogger(__name__)
 
@@ -26,39 +29,58 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_site(site: ASGIApp, host: str, port: int, stop: asyncio.Event, *, patient: bool) -> None:
+async def serve_site(site: Site, settings: Settings, stop: asyncio.Event, *, patient: bool) -> None:
     """Serve until told to stop.
 
     Args:
         site: What to serve.
-        host: Address to listen on.
-        port: Port to listen on.
+        settings: Tell where to listen, and which proxies are believed.
         stop: Set when it is time to end.
         patient: Where the port is taken, warn and try again every few seconds instead of raising.
 
     Raises:
         UnavailableError: The port can't be had.
     """
-    listening = await _listen(host, port, stop, patient=patient)
+    listening = await _listen(settings.host, settings.port, stop, patient=patient)
     if listening is None:
         return
     with listening:
-        config = uvicorn.Config(
-            site,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=CLOSE_SECONDS,
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        log.info("the site is at http://%s:%d", host, listening.getsockname()[1])
-        try:
-            await stop.wait()
-        finally:
-            server.should_exit = True
-            await serving
+        server = _Server(_config(site, settings))
+        async with site.open():
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            log.info("the site is at http://%s:%d", settings.host, listening.getsockname()[1])
+            try:
+                await stop.wait()
+            finally:
+                server.should_exit = True
+                await site.finish()
+                await serving
+
+
+def _config(site: Site, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        site,
+        http=_protocol(),
+        loop="none",  # the one that runs
+        log_config=None,
+        access_log=False,  # it would hold the tokens of webhooks
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
+
+
+def _protocol() -> "type[asyncio.Protocol] | str":
+    """Return how requests are read: the parser in C where there is one, else Python's own, which has bounds as well."""
+    try:
+        from claude_runner.web._protocol import BoundedProtocol  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return "h11"
+    return BoundedProtocol
 
 
 async def _listen(host: str, port: int, stop: asyncio.Event, *, patient: bool) -> socket.socket | None:

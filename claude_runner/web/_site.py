@@ -1,15 +1,112 @@
-"""Puts the routes together into one ASGI application."""
+"""The site: every request comes in here, and is looked at before anything else sees it."""
 
-from starlette.applications import Starlette
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from fastmcp import FastMCP
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_runner.app import App
+from claude_runner.config import is_loopback
+from claude_runner.errors import RunnerError
+from claude_runner.web._answers import error_answer, mistake_of, refusal_of
+from claude_runner.web._bodies import GoneError, read_body, replayed
+from claude_runner.web._login import LoginGate
+from claude_runner.web._transports import MESSAGES, SSE, STREAMABLE, Transports
+from claude_runner.web._webhook import WebhookDoor
+from claude_runner.web.oauth import BearerGate, oauth_routes
+
+WEBHOOKS: Final = "/webhook/"
+# Browsers that pages of these origins may make MCP requests from, besides the site's own and this machine's.
+TRUSTED_ORIGINS: Final = frozenset({"https://claude.ai", "https://claude.com"})
+
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 
 
-def build_site(app: App) -> Starlette:
-    """Make the ASGI application of the site."""
+class Site:
+    """Everything that is served over HTTP, as one ASGI application; it is served while it is open."""
+
+    def __init__(self, app: App, mcp: FastMCP[Any]) -> None:
+        self._app = app
+        self._transports = Transports(mcp)
+        self._webhooks: ASGIApp = WebhookDoor(app)
+        self._mcp: ASGIApp = BearerGate(_buffered(self._transports), app)
+        self._pages = _buffered(_pages(app, LoginGate(app.settings, app.clock)))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve MCP while the context is open."""
+        async with self._transports.open():
+            yield
+
+    async def finish(self) -> None:
+        """End what would otherwise go on, before the server stops."""
+        await self._transports.finish()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the site serves HTTP alone, not {scope['type']}")
+        began = False
+
+        async def watched(message: Any) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, watched)
+        except GoneError:
+            return
+        except RunnerError as error:
+            if began:
+                raise
+            await refusal_of(error)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, which is logged and answered with its id
+            answer = mistake_of(error, scope["path"])
+            if not began:
+                await answer(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if path.startswith(WEBHOOKS):  # whose token is all that lets in: no page has it
+            await self._webhooks(scope, receive, send)
+            return
+        host = _header(scope, b"host")
+        origin = await self._app.addresses.origin(host, scope["scheme"])
+        if origin is None and path != "/health":
+            refusal: ASGIApp = error_answer(
+                "unknown_host", f"this is not {host[:200]!r}; PUBLIC_URL names what it is", 421
+            )
+            await refusal(scope, receive, send)
+            return
+        scope.setdefault("state", {})["origin"] = origin
+        if path == STREAMABLE + "/":
+            scope = {**scope, "path": STREAMABLE, "raw_path": STREAMABLE.encode()}
+        if scope["path"] in {STREAMABLE, SSE} or path.startswith(MESSAGES):
+            served = (
+                self._mcp
+                if _may_ask(scope, origin)
+                else error_answer("origin", "pages of this site may not ask here", 403)
+            )
+            await served(scope, receive, send)
+            return
+        await self._pages(scope, receive, send)
+
+
+def build_site(app: App, mcp: FastMCP[Any]) -> Site:
+    """Make the site of an application and its MCP server."""
+    return Site(app, mcp)
+
+
+def _pages(app: App, login: LoginGate) -> ASGIApp:
+    """Return what serves all but MCP and webhooks; what nobody expected is left to the site to answer."""
 
     async def health(_: Request) -> Response:
         checks = await app.checks()
@@ -17,4 +114,55 @@ def build_site(app: App) -> Starlette:
         body = {"status": "ok" if well else "degraded", "checks": checks}
         return JSONResponse(body, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
-    return Starlette(routes=[Route("/health", health)])
+    router = Router([Route("/health", health), *oauth_routes(app, login)], redirect_slashes=False)
+    guarded = ExceptionMiddleware(router, {RunnerError: _refused, 404: _not_found, 405: _wrong_method})
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = router  # with it what is not found is raised, and answered in our words
+        await guarded(scope, receive, send)
+
+    return call
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RunnerError)  # noqa: S101 - it is what it is registered for
+    return refusal_of(error)
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return error_answer("not_found", f"there is nothing at {request.url.path[:200]}", 404)
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    allowed = getattr(error, "headers", None) or {}
+    return error_answer("method", f"{request.method} is not served here", 405, headers=allowed)
+
+
+def _buffered(inner: ASGIApp) -> ASGIApp:
+    """Return the application with every body read whole, within bounds, before it is called."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in _WITHOUT_BODY:
+            receive = replayed(await read_body(scope, receive), receive)
+        await inner(scope, receive, send)
+
+    return call
+
+
+def _may_ask(scope: Scope, own: str | None) -> bool:
+    """Tell whether a browser's page may make the request; other programs name no Origin (MCP, "Security Warning")."""
+    origin = _header(scope, b"origin")
+    if not origin or origin in {own, *TRUSTED_ORIGINS}:
+        return True
+    return own is not None and is_loopback(_name(own)) and is_loopback(_name(origin))
+
+
+def _name(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")

@@ -1,0 +1,165 @@
+"""MCP over HTTP: Streamable HTTP at `/mcp`, and HTTP+SSE at `/sse` with `/messages/` for clients that know no other.
+
+Both eras of the protocol are served at the one address: the SDK tells them apart by a header of the request. What the
+library's own applications add (routing, a guard of hosts, authorization) stands before this one, and is not done twice.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+from fastmcp import FastMCP
+from fastmcp.server.context import reset_transport, set_transport
+from fastmcp.server.http import FastMCPStreamableHTTPSessionManager, set_http_request
+from mcp.server.sse import SseServerTransport
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from claude_runner.web._answers import error_answer
+
+MOST_STREAMS: Final = 2_000  # open at a time, far more than clients of one owner; each costs some memory
+CALLS_SECONDS: Final = 1.0  # what calls that are going on get once the server is told to stop
+SSE: Final = "/sse"
+MESSAGES: Final = "/messages/"
+STREAMABLE: Final = "/mcp"
+
+
+class _Sessions(FastMCPStreamableHTTPSessionManager):
+    """Sessions that a restart of the server does not break.
+
+    A session lives in memory. A client that comes with one from before the restart would be told 404, and not all begin
+    anew then; here its request is served without a session, which is all that most requests need.
+    """
+
+    async def _handle_stateful_request(  # type: ignore[explicit-override]  # typing.override is of 3.12
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        session = _header(scope, b"mcp-session-id")
+        if session is None or session in self._server_instances or scope["method"] != "POST":
+            await super()._handle_stateful_request(scope, receive, send)
+            return
+        version = _header(scope, b"mcp-protocol-version")
+        await self._handle_stateless_request(version, scope, receive, send)
+
+
+class Transports:
+    """The two ways of MCP over HTTP, as one ASGI application; it is served while it is open."""
+
+    def __init__(self, mcp: FastMCP[Any]) -> None:
+        self._mcp = mcp
+        # Host and Origin are looked at before a request comes here.
+        self._security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        self._sse = SseServerTransport(MESSAGES, security_settings=self._security)
+        self._sessions: _Sessions | None = None
+        self._requests: dict[anyio.CancelScope, str] = {}  # those going on, with their methods
+        self._none_left = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve while the context is open."""
+        server = self._mcp._mcp_server  # noqa: SLF001 - has no public name; versions are pinned
+        self._sessions = _Sessions(server, security_settings=self._security)
+        # The library closes the server's lifespan with the first transport that ends; holding it keeps it for all.
+        async with self._mcp._lifespan_manager(), self._sessions.run():  # noqa: SLF001 - as above
+            yield
+
+    async def finish(self) -> None:
+        """End every stream at once, and calls that are not answered within a second."""
+        self._end(streams_alone=True)
+        if self._requests:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CALLS_SECONDS):
+                    await self._none_left.wait()
+        self._end(streams_alone=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request whose sender is let in."""
+        app = self._app_of(scope)
+        if isinstance(app, Response):
+            await app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        with anyio.CancelScope() as ending:
+            self._requests[ending] = scope["method"]
+            self._none_left.clear()
+            transport = set_transport("streamable-http" if scope["path"] == STREAMABLE else "sse")
+            try:
+                with set_http_request(Request(scope)):
+                    await app(scope, receive, answer.send)
+            finally:
+                reset_transport(transport)
+                del self._requests[ending]
+                if not self._requests:
+                    self._none_left.set()
+        if ending.cancelled_caught:
+            await answer.complete(scope, receive)
+
+    def _app_of(self, scope: Scope) -> ASGIApp:
+        """Return what serves the request, or the response that refuses it."""
+        method, path = scope["method"], scope["path"]
+        if method == "GET" and sum(open_ == "GET" for open_ in self._requests.values()) >= MOST_STREAMS:
+            return error_answer(
+                "too_many_streams",
+                f"{MOST_STREAMS:,} streams are open, the most that are served at a time; close some",
+                503,
+                headers={"Retry-After": "30"},
+            )
+        if path == STREAMABLE:
+            return self._streamable
+        if path == SSE:
+            return self._stream if method == "GET" else _only("GET")
+        return self._sse.handle_post_message if method == "POST" else _only("POST")
+
+    async def _streamable(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._sessions is None:
+            raise RuntimeError("the transports are not open")
+        await self._sessions.handle_request(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = self._mcp._mcp_server  # noqa: SLF001 - as above
+        async with self._sse.connect_sse(scope, receive, send) as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+    def _end(self, *, streams_alone: bool) -> None:
+        for ending, method in list(self._requests.items()):
+            if method == "GET" or not streams_alone:
+                ending.cancel()
+
+
+class _Answer:
+    """Remembers how far an answer has come, so that one that was given up can be brought to its end."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._started = False
+        self._completed = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        self._started = True
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._completed = True
+        await self._send(message)
+
+    async def complete(self, scope: Scope, receive: Receive) -> None:
+        """End the answer where it is, or say that there is none."""
+        if not self._started:
+            refusal = error_answer(
+                "stopping", "the server is stopping; try again", 503, headers={"Retry-After": "5"}
+            )
+            await refusal(scope, receive, self._send)
+        elif not self._completed:
+            with suppress(OSError):  # the client has gone
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _only(method: str) -> Response:
+    return error_answer("method", f"only {method} is served here", 405, headers={"Allow": method})
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

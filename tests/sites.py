@@ -1,0 +1,56 @@
+"""The real site on a real port, as `server.py` serves it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from typing import Any
+
+from fastmcp import FastMCP
+
+from claude_runner.app import App
+from claude_runner.config import Settings
+from claude_runner.tools import build_mcp
+from claude_runner.web import Site, build_site, serve_site
+from tests.support import PATIENCE
+
+
+def free_port() -> int:
+    """Return a port that nobody holds at this moment."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        port: int = holder.getsockname()[1]
+        return port
+
+
+def on_free_port(settings: Settings, **changes: Any) -> Settings:
+    """Return the settings with a port that nobody holds, so that the site knows its own address."""
+    return replace(settings, port=free_port(), **changes)
+
+
+@asynccontextmanager
+async def serving(
+    app: App, mcp: FastMCP[Any] | None = None, *, site: Site | None = None
+) -> AsyncIterator[str]:
+    """Serve the application's site and yield its origin; `app.settings.port` is where."""
+    site = site or build_site(app, mcp or await build_mcp(app))
+    stop = asyncio.Event()
+    served = asyncio.create_task(serve_site(site, app.settings, stop, patient=False))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await _answers(app.settings.port, served)
+        yield f"http://localhost:{app.settings.port}"
+    finally:
+        stop.set()
+        await served
+
+
+async def _answers(port: int, served: "asyncio.Task[None]") -> None:
+    while not served.done():
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.01)  # another thread or process can't tell us; the port can
+        else:
+            writer.close()
+            return
