@@ -1,21 +1,16 @@
 """The credentials as they are used: set, removed, opened for a server's process, sealed anew."""
 
-import json
 import logging
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from claude_runner.config import Settings
-from claude_runner.credentials._keys import KeyRing
 from claude_runner.credentials._rules import SHOWN, check
+from claude_runner.credentials._sealing import Anew, Reseal, Sealing
 from claude_runner.db import Connection, Database, from_text, to_text
 from claude_runner.errors import NotFoundError, UnavailableError
 from claude_runner.hub import Hub, Topic
-
-if TYPE_CHECKING:
-    from cryptography.fernet import MultiFernet
 
 TAIL: Final = 4
 SHORTEST_WITH_TAIL: Final = 16  # characters; of a shorter value four would tell too much
@@ -58,12 +53,12 @@ class Credentials:
     def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
         self._db = database
         self._hub = hub
-        self._ring = KeyRing(settings)
+        self._sealing = Sealing(settings)
 
     @property
     def place(self) -> str:
         """Return where the keys are: the name of the variable, or the path of the file."""
-        return self._ring.place
+        return self._sealing.place
 
     async def set(self, server: str, key: str, value: str, now: datetime) -> None:
         """Keep a value for a server, in place of the one it had.
@@ -81,9 +76,7 @@ class Credentials:
         check(key, value)
 
         def upsert(c: Connection) -> None:
-            # Under the write lock, so that no rotation comes between the key and the row.
-            content = json.dumps([server, key, value]).encode()
-            sealed = _fernet(self._ring.keys_to_seal()).encrypt(content).decode()
+            sealed = self._sealing.seal((server, key), value)
             c.execute(_UPSERT, {"server": server, "key": key, "sealed": sealed, "now": to_text(now)})
 
         await self._db.write(upsert)
@@ -147,34 +140,15 @@ class Credentials:
             for row in await self._rows(server)
         ]
 
-    async def rotate(self) -> int:
-        """Seal every value anew and return how many; servers may run meanwhile, and a crash loses nothing.
+    async def rotate(self, *others: Reseal) -> int:
+        """Seal every value anew, and what others have sealed with the same keys; returns how many texts those were.
 
-        With keys in the environment, the first of them seals; else a new one is made, and those in the file before
-        are forgotten once every value is sealed under the new one. A value that can't be opened stays as it is.
+        Servers may run meanwhile, and a crash loses nothing. What can't be opened stays as it is.
 
         Raises:
             UnavailableError: The keys or the database can't be used.
         """
-        first, count = await self._db.write(self._reseal)
-        await self._db.write(lambda _: self._ring.forget_all_but(first))
-        return count
-
-    def _reseal(self, c: Connection) -> tuple[str, int]:
-        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - imports much
-
-        keys = self._ring.renewed()
-        fernet = _fernet(keys)
-        anew = []
-        for row in c.execute("SELECT server, key, sealed FROM credentials").fetchall():
-            try:
-                sealed = fernet.rotate(row["sealed"].encode()).decode()
-            except InvalidToken:
-                log.warning("%s of %s can't be opened and stays as it is", row["key"], row["server"])
-            else:
-                anew.append({"server": row["server"], "key": row["key"], "sealed": sealed})
-        c.executemany("UPDATE credentials SET sealed = :sealed WHERE server = :server AND key = :key", anew)
-        return keys[0], len(anew)
+        return await self._sealing.rotate(self._db, (_reseal, *others))
 
     async def _rows(self, server: str | None = None) -> list[_Opened]:
         """Return the credentials of one server, or of all; what can't be opened has no value."""
@@ -186,34 +160,28 @@ class Credentials:
     def _open(self, c: Connection, server: str | None) -> list[_Opened]:
         select = "SELECT * FROM credentials WHERE :server IS NULL OR server = :server ORDER BY server, key"
         rows = c.execute(select, {"server": server}).fetchall()
-        keys = self._ring.keys() if rows else []
-        fernet = _fernet(keys) if keys else None
+        opened = self._sealing.opener() if rows else None
         return [
             _Opened(
-                row["server"], row["key"], row["updated_at"], None if fernet is None else _value(fernet, row)
+                row["server"],
+                row["key"],
+                row["updated_at"],
+                None if opened is None else opened((row["server"], row["key"]), row["sealed"]),
             )
             for row in rows
         ]
 
 
-def _fernet(keys: list[str]) -> "MultiFernet":
-    from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - imports much
-
-    return MultiFernet([Fernet(key) for key in keys])
-
-
-def _value(fernet: "MultiFernet", row: sqlite3.Row) -> str | None:
-    """Return the value of a row, or `None` where no key opens it or it was sealed for another row."""
-    from cryptography.fernet import InvalidToken  # noqa: PLC0415 - imports much
-
-    try:
-        content = json.loads(fernet.decrypt(row["sealed"].encode()))
-    except (InvalidToken, ValueError):
-        return None
-    match content:
-        case [server, key, str() as value] if (server, key) == (row["server"], row["key"]):
-            return value
-    return None
+def _reseal(c: Connection, anew: Anew) -> int:
+    """Seal every value anew that can be opened, and return how many those were."""
+    done = []
+    for row in c.execute("SELECT server, key, sealed FROM credentials").fetchall():
+        if (sealed := anew(row["sealed"])) is None:
+            log.warning("%s of %s can't be opened and stays as it is", row["key"], row["server"])
+        else:
+            done.append({"server": row["server"], "key": row["key"], "sealed": sealed})
+    c.executemany("UPDATE credentials SET sealed = :sealed WHERE server = :server AND key = :key", done)
+    return len(done)
 
 
 def _tail(value: str | None) -> str | None:
