@@ -34,7 +34,7 @@ TOOLS = {
     "update_job": Told(REPLACES, "job_id", f"name cron prompt {JOB}"),
     "delete_job": Told(DELETES, "job_id"),
     "trigger_job": Told((False, False, False, True), "job_id"),
-    "list_runs": Told(READS, "", "job_id state trigger since until limit cursor"),
+    "list_runs": Told(READS, "", "job_id state trigger since until limit cursor webhook_id"),
     "get_run": Told(READS, "run_id", "output_offset output_limit events_after events_limit"),
     "kill_run": Told(REPLACES, "run_id"),
     "list_tool_calls": Told(READS, "", "run_id server limit cursor"),

@@ -42,9 +42,9 @@ JOB_FIELDS = SUMMARY_OF_JOB | {
     "profile_is_default",
 }  # fmt: skip
 SUMMARY_OF_RUN = {
-    "id", "job_id", "trigger", "state", "reason", "error", "output", "scheduled_for", "created_at", "started_at",
-    "finished_at", "duration_seconds", "total_tokens", "cost_usd", "model", "rehearsal", "report", "parent_run_id",
-    "depth", "not_before", "profile", "denials",
+    "id", "job_id", "webhook_id", "trigger", "state", "reason", "error", "output", "scheduled_for", "created_at",
+    "started_at", "finished_at", "duration_seconds", "total_tokens", "cost_usd", "model", "rehearsal", "report",
+    "parent_run_id", "depth", "not_before", "profile", "denials",
 }  # fmt: skip
 RUN_FIELDS = SUMMARY_OF_RUN | {
     "output_length", "next_output_offset", "prompt", "tools", "tool_warnings", "input_tokens", "output_tokens",

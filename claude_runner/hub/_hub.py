@@ -17,6 +17,8 @@ class Topic(StrEnum):
     SERVERS = "servers"  # the server of this name was made, changed, enabled, disabled or removed
     CREDENTIALS = "credentials"  # a credential of the server of this name was set or deleted
     TOOL_CALLS = "tool_calls"  # a call of the run of this id, or of none, was written
+    WEBHOOKS = "webhooks"  # what was decided about the webhook of this id changed, or it was made or removed
+    AUTH = "auth"  # what the client of this id was given was taken back
 
 
 class Change(NamedTuple):

@@ -19,7 +19,8 @@ from claude_runner.hub._hub import Change, Hub, Subscription, Topic
 
 # What was published while nobody listened is not known, so whoever joins says: look at everything again.
 MISSED: Final = tuple(
-    Change(topic, "") for topic in (Topic.JOBS, Topic.RUNS, Topic.SERVERS, Topic.CREDENTIALS)
+    Change(topic, "")
+    for topic in (Topic.JOBS, Topic.RUNS, Topic.SERVERS, Topic.CREDENTIALS, Topic.WEBHOOKS, Topic.AUTH)
 )
 LONGEST_PATH: Final = 100  # bytes; sun_path of unix(7) has 108, of macOS 104
 

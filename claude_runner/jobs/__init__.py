@@ -13,6 +13,8 @@ from claude_runner.jobs._records import (
     JobDraft,
     check_model,
     check_prompt,
+    checked_name,
+    clean_text,
 )
 from claude_runner.jobs._slots import (
     Broken,
@@ -41,6 +43,8 @@ __all__ = [
     "Occurrence",
     "check_model",
     "check_prompt",
+    "checked_name",
+    "clean_text",
     "due",
     "find",
     "link_run",

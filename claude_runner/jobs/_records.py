@@ -56,11 +56,7 @@ class JobDraft:
         Raises:
             InvalidError: A value is not one that can be used; its `field` says which.
         """
-        name = " ".join(self.name.split())
-        if not name or len(name) > MAX_NAME or _CONTROL.search(self.name):
-            raise InvalidError(
-                f"a job's name is 1 to {MAX_NAME} characters without control characters", field="name"
-            )
+        name = checked_name(self.name, "a job")
         check_prompt(self.prompt)
         if not 1 <= self.timeout_minutes <= 1440:
             raise InvalidError(
@@ -113,6 +109,21 @@ class Job(JobDraft):
             profile=self.profile,
             commands=self.commands,
         )
+
+
+def checked_name(name: str, whose: str) -> str:
+    """Return a name in the form it is kept in; `whose` it is, as a sentence says it. Raises `InvalidError`."""
+    kept = " ".join(name.split())
+    if not kept or len(kept) > MAX_NAME or _CONTROL.search(name):
+        raise InvalidError(
+            f"{whose}'s name is 1 to {MAX_NAME} characters without control characters", field="name"
+        )
+    return kept
+
+
+def clean_text(text: str) -> str:
+    """Return a text with a mark in place of each character that no prompt may have."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def check_prompt(prompt: str) -> None:

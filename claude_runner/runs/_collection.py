@@ -52,6 +52,18 @@ class Runs:
         """Return the ids of the job's runs that wait or are going on."""
         return await self._db.read(lambda c: _statements.unfinished(c, job_id))
 
+    async def unfinished_of_webhook(self, webhook_id: str) -> tuple[str, ...]:
+        """Return the ids of the webhook's runs that wait or are going on."""
+        return await self._db.read(lambda c: _statements.unfinished_of_webhook(c, webhook_id))
+
+    async def cancel_pending_of_webhook(self, webhook_id: str, error: str, now: datetime) -> None:
+        """Cancel the webhook's runs that have not started, all at once."""
+        cancelled = await self._db.write(
+            lambda c: _statements.cancel_pending_of_webhook(c, webhook_id, error, now)
+        )
+        for run_id in cancelled:
+            self._hub.publish(Topic.RUNS, run_id)
+
     async def next_parked_until(self, now: datetime) -> datetime | None:
         """Return when the next of the runs that wait for their time may start."""
         return await self._db.read(lambda c: _statements.next_parked_until(c, now))

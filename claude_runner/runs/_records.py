@@ -75,6 +75,7 @@ class NewRun:
         model: The model asked for, or `None` for Claude Code's own default.
         profile: What it may do without asking; `None` for the owner's default until it has started.
         commands: Beginnings of the shell commands that the profile `rules` grants it.
+        webhook_id: The webhook that it was started by, which may be gone.
         scheduled_for: The slot it runs for, where a schedule started it.
         rehearsal: Whether it runs against the embedded stand-in model; never changes.
         parent_run_id: The run that asked for it, while that is kept.
@@ -99,6 +100,7 @@ class NewRun:
     reason: str | None = None
     profile: Profile | None = None
     commands: tuple[str, ...] = ()
+    webhook_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ def run_from(row: sqlite3.Row) -> Run:
         id=row["id"],
         attempt=row["attempt"],
         job_id=row["job_id"],
+        webhook_id=row["webhook_id"],
         trigger=Trigger(row["trigger"]),
         state=State(row["state"]),
         prompt=row["prompt"],

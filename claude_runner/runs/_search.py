@@ -19,6 +19,7 @@ class RunFilter:
     trigger: Trigger | None = None
     since: datetime | None = None
     until: datetime | None = None
+    webhook_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class RunPage:
 
 _WHERE = """
     WHERE (:job_id IS NULL OR job_id = :job_id) AND (:state IS NULL OR state = :state)
-        AND (:trigger IS NULL OR trigger = :trigger)
+        AND (:trigger IS NULL OR trigger = :trigger) AND (:webhook_id IS NULL OR webhook_id = :webhook_id)
         AND (:since IS NULL OR created_at >= :since) AND (:until IS NULL OR created_at < :until)
 """
 _PAGE = f"""
@@ -49,6 +50,7 @@ def page(c: sqlite3.Connection, wanted: RunFilter, limit: int, cursor: str | Non
         "job_id": wanted.job_id,
         "state": wanted.state,
         "trigger": wanted.trigger,
+        "webhook_id": wanted.webhook_id,
         "since": None if wanted.since is None else to_text(wanted.since),
         "until": None if wanted.until is None else to_text(wanted.until),
     }

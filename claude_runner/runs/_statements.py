@@ -12,10 +12,10 @@ from claude_runner.runs._records import Ending, Granted, NewRun, Run, Tokens, ru
 
 _INSERT = """
     INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at,
-        parent_run_id, root_run_id, depth, not_before, reason, profile, commands)
+        parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id)
     VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
-        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands)
-    ON CONFLICT (id) DO NOTHING RETURNING *
+        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id)
+    ON CONFLICT (id) DO NOTHING RETURNING id
 """
 # The terms that SQLite's partial indices stand for must be written out, or it looks at every run there ever was.
 _OPEN = "state IN ('pending', 'running')"
@@ -40,6 +40,13 @@ _IN_THE_WAY = f"""
     SELECT id FROM runs WHERE job_id = :job_id AND {_OPEN}
         AND (state = 'running' OR not_before IS NULL OR not_before <= :now)
     ORDER BY state DESC, created_at, id LIMIT 1
+"""  # noqa: S608 - written above
+_UNFINISHED_OF_WEBHOOK = f"""
+    SELECT id FROM runs WHERE webhook_id = :webhook_id AND {_OPEN} ORDER BY created_at, id
+"""  # noqa: S608 - written above
+_CANCEL_PENDING_OF_WEBHOOK = f"""
+    UPDATE runs SET state = 'cancelled', error = :error, reason = 'cancelled', finished_at = :now
+    WHERE webhook_id = :webhook_id AND {_OPEN} AND state = 'pending' RETURNING id
 """  # noqa: S608 - written above
 _FENCE = "WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id"
 _METER = f"""
@@ -69,6 +76,7 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
     """Store a pending run and return its id, which is made here."""
     values = {
         "job_id": run.job_id,
+        "webhook_id": run.webhook_id,
         "trigger": run.trigger,
         "prompt": run.prompt,
         "tools": json.dumps(run.tools),
@@ -166,6 +174,12 @@ def unfinished(c: sqlite3.Connection, job_id: str) -> tuple[str, ...]:
     return tuple(row["id"] for row in c.execute(_UNFINISHED, {"job_id": job_id}))
 
 
+def unfinished_of_webhook(c: sqlite3.Connection, webhook_id: str) -> tuple[str, ...]:
+    """Read the ids of the webhook's runs that wait or are going on, oldest first."""
+    rows = c.execute(_UNFINISHED_OF_WEBHOOK, {"webhook_id": webhook_id})
+    return tuple(row["id"] for row in rows)
+
+
 def in_the_way(c: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
     """Read the id of a run of the job that is going on, or could be; one that waits for its time could not."""
     row = c.execute(_IN_THE_WAY, {"job_id": job_id, "now": to_text(now)}).fetchone()
@@ -187,3 +201,11 @@ def cancel_pending(c: sqlite3.Connection, run_id: str, error: str, now: datetime
     """Cancel a run that has not started; tells whether it had not."""
     values = {"id": run_id, "error": error, "now": to_text(now)}
     return c.execute(_CANCEL_PENDING, values).fetchone() is not None
+
+
+def cancel_pending_of_webhook(
+    c: sqlite3.Connection, webhook_id: str, error: str, now: datetime
+) -> tuple[str, ...]:
+    """Cancel the webhook's runs that have not started, however many; returns their ids."""
+    values = {"webhook_id": webhook_id, "error": error, "now": to_text(now)}
+    return tuple(row["id"] for row in c.execute(_CANCEL_PENDING_OF_WEBHOOK, values))

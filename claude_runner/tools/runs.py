@@ -30,6 +30,7 @@ class RunSummary:
 
     id: str
     job_id: str | None
+    webhook_id: str | None
     trigger: Trigger
     state: State
     reason: str | None
@@ -77,6 +78,7 @@ class RunView:
 
     id: str
     job_id: str | None
+    webhook_id: str | None
     trigger: Trigger
     state: State
     reason: str | None
@@ -127,6 +129,7 @@ class RunTools(ToolGroup):
         until: str | None = None,
         limit: RunLimit = 20,
         cursor: str | None = None,
+        webhook_id: str | None = None,
     ) -> RunList:
         """List runs, newest first, with state, duration, tokens, cost and error; outputs are cut to their beginning.
 
@@ -142,8 +145,11 @@ class RunTools(ToolGroup):
             until: Only runs made before this instant.
             limit: How many at the most, 1 to 200.
             cursor: The next_cursor of the page before, for the one after it, with the same filters.
+            webhook_id: Only runs that this webhook started.
         """
-        wanted = RunFilter(job_id, state, trigger, read_instant(since, "since"), read_instant(until, "until"))
+        wanted = RunFilter(
+            job_id, state, trigger, read_instant(since, "since"), read_instant(until, "until"), webhook_id
+        )
         page = await self.app.runs.list(wanted, limit, cursor)
         return RunList([self._summary(run) for run in page.runs], page.total, page.next_cursor)
 
@@ -197,6 +203,7 @@ class RunTools(ToolGroup):
         return RunSummary(
             id=run.id,
             job_id=run.job_id,
+            webhook_id=run.webhook_id,
             trigger=run.trigger,
             state=run.state,
             reason=run.reason,
@@ -224,6 +231,7 @@ class RunTools(ToolGroup):
         return RunView(
             id=run.id,
             job_id=run.job_id,
+            webhook_id=run.webhook_id,
             trigger=run.trigger,
             state=run.state,
             reason=run.reason,
