@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -45,23 +45,28 @@ def main() -> int:
     start_log(settings.log_level)
     try:
         if options.demo:
-            return run(_demo(settings, once=os.environ.get("ONCE") == "1"))
+            return run(_demo(settings, once=os.environ.get("ONCE") == "1"), fast=True)
         if options.rotate_key:
             print(asyncio.run(_rotate_key(settings)))  # noqa: T201 - it is what was asked for
             return 0
-        run(_serve(settings))
+        run(_serve(settings), fast=settings.transport is not Transport.STDIO)
     except RunnerError as error:
         log.error("cannot run: %s", error)  # noqa: TRY400 - an expected failure, told in a sentence
         return 1
     return 0
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Return what comes of the work, on the faster event loop where there is one."""
-    try:
-        from uvloop import new_event_loop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
+def run(work: Coroutine[Any, Any, T], *, fast: bool) -> T:
+    """Return what comes of the work.
+
+    Args:
+        work: What is run.
+        fast: Whether uvloop's event loop runs it, where there is one: worth its memory where many ask at once.
+    """
+    new_event_loop = asyncio.new_event_loop
+    if fast:
+        with suppress(ImportError):  # on Windows
+            from uvloop import new_event_loop  # noqa: PLC0415 - only where it is wanted
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
 
