@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from claude_runner.addresses import Addresses
 from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
+from claude_runner.auth import Auth
 from claude_runner.config import Clock, Settings, SystemClock
 from claude_runner.credentials import Credentials
 from claude_runner.db import Database, open_database
@@ -64,6 +65,7 @@ class App:
     invocations: Invocations
     rehearsals: Rehearsals
     addresses: Addresses
+    auth: Auth
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -168,6 +170,8 @@ async def open_app(
         jobs = Jobs(database, hub)
         invocations = Invocations(hands.servers, hands.pool, runs, hands.redactor, clock)
         stack.push_async_callback(invocations.settled)
+        auth = Auth(database, hub, settings)
+        await stack.enter_async_context(auth.open())
         yield App(
             settings=settings,
             clock=clock,
@@ -189,6 +193,7 @@ async def open_app(
             invocations=invocations,
             rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
             addresses=Addresses(settings, stored),
+            auth=auth,
         )
 
 

@@ -30,7 +30,7 @@ def imported_by(path: Path) -> set[str]:
 
 
 def is_hidden_from(importer: Path, name: str) -> bool:
-    """Tell whether a name lies in another package's private module."""
+    """Tell whether a name lies in a private module of a package that the importer is not within."""
     *parents, last = name.split(".")
     private = next(
         (part for part in [*parents, last] if part.startswith("_") and part != "__version__"), None
@@ -41,7 +41,7 @@ def is_hidden_from(importer: Path, name: str) -> bool:
     package = (
         name_of(importer) if importer.name == "__init__.py" else name_of(importer.parent / "__init__.py")
     )
-    return package != owner
+    return package != owner and not package.startswith(f"{owner}.")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -28,6 +28,7 @@ CREATE TABLE webhooks (
 ) STRICT;
 
 -- Every delivery that was let in or turned away, but for those above the rate limit. The rendered prompt is its run's.
+-- A body is kept for a while only; what tells that a delivery has come before is kept for longer.
 CREATE TABLE webhook_deliveries (
     id           TEXT PRIMARY KEY,
     webhook_id   TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
@@ -36,14 +37,16 @@ CREATE TABLE webhook_deliveries (
     verdict      TEXT NOT NULL CHECK (verdict IN ('accepted', 'filtered', 'bad_signature', 'malformed', 'disabled')),
     reason       TEXT,
     headers      TEXT NOT NULL,
-    body         BLOB NOT NULL,
+    body         BLOB,
     run_id       TEXT REFERENCES runs (id) ON DELETE SET NULL,
     replay_of    TEXT
 ) STRICT;
 
 CREATE UNIQUE INDEX webhook_deliveries_once ON webhook_deliveries (webhook_id, delivery_key)
-    WHERE delivery_key IS NOT NULL AND verdict IN ('accepted', 'filtered');
+    WHERE delivery_key IS NOT NULL AND verdict = 'accepted';
 CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (webhook_id, received_at DESC, id DESC);
+CREATE INDEX webhook_deliveries_refused ON webhook_deliveries (webhook_id, received_at DESC, id DESC)
+    WHERE verdict IN ('bad_signature', 'malformed', 'disabled');
 CREATE INDEX webhook_deliveries_run ON webhook_deliveries (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX runs_of_webhook ON runs (webhook_id, created_at DESC, id DESC) WHERE webhook_id IS NOT NULL;
 
@@ -55,17 +58,16 @@ CREATE TABLE oauth_clients (
     secret_sha256 TEXT,
     source        TEXT NOT NULL CHECK (source IN ('auto', 'environment', 'registered', 'document')),
     redirect_uris TEXT NOT NULL,
-    metadata      TEXT NOT NULL DEFAULT '{}',
     created_at    TEXT NOT NULL,
     last_used_at  TEXT
 ) STRICT;
 
--- A request for authorization that waits for the owner's consent.
-CREATE TABLE oauth_requests (
-    id_sha256  TEXT PRIMARY KEY,
-    client_id  TEXT NOT NULL,
-    body       TEXT NOT NULL,
-    expires_at TEXT NOT NULL
+CREATE UNIQUE INDEX oauth_clients_one_auto ON oauth_clients (source) WHERE source = 'auto';
+
+-- Requests for authorization that the owner has answered: each is answered once. Those that wait are with his browser.
+CREATE TABLE oauth_answered (
+    request_sha256 TEXT PRIMARY KEY,
+    expires_at     TEXT NOT NULL
 ) STRICT;
 
 -- What the owner consented to; everything that a client holds goes back to one.
@@ -74,20 +76,19 @@ CREATE TABLE oauth_grants (
     client_id      TEXT NOT NULL REFERENCES oauth_clients (client_id) ON DELETE CASCADE,
     subject        TEXT NOT NULL,
     scope          TEXT NOT NULL,
+    issuer         TEXT NOT NULL,
     resource       TEXT NOT NULL,
     created_at     TEXT NOT NULL,
     revoked_at     TEXT,
-    revoked_reason TEXT
+    revoked_reason TEXT,
+    CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) STRICT;
-
-CREATE INDEX oauth_grants_of_client ON oauth_grants (client_id);
 
 CREATE TABLE oauth_codes (
     code_sha256    TEXT PRIMARY KEY,
     grant_id       TEXT NOT NULL REFERENCES oauth_grants (id) ON DELETE CASCADE,
     redirect_uri   TEXT NOT NULL,
     code_challenge TEXT NOT NULL,
-    body           TEXT NOT NULL DEFAULT '{}',
     expires_at     TEXT NOT NULL,
     used_at        TEXT
 ) STRICT;
@@ -95,7 +96,6 @@ CREATE TABLE oauth_codes (
 CREATE TABLE oauth_refresh_tokens (
     token_sha256 TEXT PRIMARY KEY,
     grant_id     TEXT NOT NULL REFERENCES oauth_grants (id) ON DELETE CASCADE,
-    scope        TEXT NOT NULL,
     created_at   TEXT NOT NULL,
     expires_at   TEXT NOT NULL,
     used_at      TEXT
@@ -104,10 +104,21 @@ CREATE TABLE oauth_refresh_tokens (
 CREATE TABLE oauth_access_tokens (
     jti_sha256 TEXT PRIMARY KEY,
     grant_id   TEXT NOT NULL REFERENCES oauth_grants (id) ON DELETE CASCADE,
-    scope      TEXT NOT NULL,
     expires_at TEXT NOT NULL
 ) STRICT;
 
+CREATE INDEX oauth_grants_of_client ON oauth_grants (client_id);
 CREATE INDEX oauth_codes_of_grant ON oauth_codes (grant_id);
 CREATE INDEX oauth_refresh_tokens_of_grant ON oauth_refresh_tokens (grant_id);
 CREATE INDEX oauth_access_tokens_of_grant ON oauth_access_tokens (grant_id);
+
+-- A sqlite3 shell, where a person may delete a client, does not enforce foreign keys; nothing may be left behind there.
+CREATE TRIGGER oauth_clients_deleted AFTER DELETE ON oauth_clients BEGIN
+    DELETE FROM oauth_grants WHERE client_id = OLD.client_id;
+END;
+
+CREATE TRIGGER oauth_grants_deleted AFTER DELETE ON oauth_grants BEGIN
+    DELETE FROM oauth_codes WHERE grant_id = OLD.id;
+    DELETE FROM oauth_refresh_tokens WHERE grant_id = OLD.id;
+    DELETE FROM oauth_access_tokens WHERE grant_id = OLD.id;
+END;
