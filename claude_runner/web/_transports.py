@@ -13,13 +13,13 @@ import anyio
 from fastmcp import FastMCP
 from fastmcp.server.context import reset_transport, set_transport
 from fastmcp.server.http import FastMCPStreamableHTTPSessionManager, set_http_request
-from mcp.server.sse import SseServerTransport
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claude_runner.web._answers import error_answer
+from claude_runner.web._sse import EventStreams
 
 MOST_STREAMS: Final = 2_000  # open at a time, far more than clients of one owner; each costs some memory
 CALLS_SECONDS: Final = 1.0  # what calls that are going on get once the server is told to stop
@@ -53,7 +53,7 @@ class Transports:
         self._mcp = mcp
         # Host and Origin are looked at before a request comes here.
         self._security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-        self._sse = SseServerTransport(MESSAGES, security_settings=self._security)
+        self._sse = EventStreams(mcp, MESSAGES)
         self._sessions: _Sessions | None = None
         self._requests: dict[anyio.CancelScope, str] = {}  # those going on, with their methods
         self._none_left = asyncio.Event()
@@ -64,7 +64,7 @@ class Transports:
         server = self._mcp._mcp_server  # noqa: SLF001 - has no public name; versions are pinned
         self._sessions = _Sessions(server, security_settings=self._security)
         # The library closes the server's lifespan with the first transport that ends; holding it keeps it for all.
-        async with self._mcp._lifespan_manager(), self._sessions.run():  # noqa: SLF001 - as above
+        async with self._mcp._lifespan_manager(), self._sessions.run(), self._sse.open():  # noqa: SLF001 - as above
             yield
 
     async def finish(self) -> None:
@@ -111,18 +111,13 @@ class Transports:
         if path == STREAMABLE:
             return self._streamable
         if path == SSE:
-            return self._stream if method == "GET" else _only("GET")
-        return self._sse.handle_post_message if method == "POST" else _only("POST")
+            return self._sse.stream if method == "GET" else _only("GET")
+        return self._sse.take if method == "POST" else _only("POST")
 
     async def _streamable(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._sessions is None:
             raise RuntimeError("the transports are not open")
         await self._sessions.handle_request(scope, receive, send)
-
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        server = self._mcp._mcp_server  # noqa: SLF001 - as above
-        async with self._sse.connect_sse(scope, receive, send) as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
 
     def _end(self, *, streams_alone: bool) -> None:
         for ending, method in list(self._requests.items()):
