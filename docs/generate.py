@@ -56,7 +56,7 @@ def env_example() -> str:
 
 
 def _example(variable: Variable) -> str:
-    computed = " " in variable.default
+    computed = " " in variable.default or variable.default == "none"
     meaning = f"{variable.meaning}; default: {variable.default}" if computed else variable.meaning
     return f"\n# {meaning}\n# {variable.name}={'' if computed else variable.default}\n"
 

@@ -23,7 +23,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
 
 def test_the_list_of_variables_shows_the_defaults_that_hold() -> None:
     written = {variable.name: variable.default for variable in VARIABLES}
-    told = {name: written[name] for name in written if written[name].isascii() and " " not in written[name]}
+    told = {name: written[name] for name in written if written[name] != "none" and " " not in written[name]}
     assert replace(settings(**told), environment={}) == replace(settings(), environment={})
 
 
@@ -159,3 +159,62 @@ def test_the_login_is_where_the_owners_claude_keeps_it() -> None:
     assert settings(HOME="/home/ann").login == Path("/home/ann/.claude")
     assert settings(HOME="/home/ann", CLAUDE_CONFIG_DIR="/srv/claude").login == Path("/srv/claude")
     assert settings().login == Path.home() / ".claude"
+
+
+@pytest.mark.parametrize(
+    ("environment", "field"),
+    [
+        ({"PUBLIC_URL": "runner.example.org"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "ftp://runner.example.org"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "https://runner.example.org/path"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "https://a@runner.example.org"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "https://runner.example.org:x"}, "PUBLIC_URL"),
+        ({"DASHBOARD_USERNAME": "alice"}, "DASHBOARD_PASSWORD"),
+        ({"DASHBOARD_PASSWORD": "secret"}, "DASHBOARD_USERNAME"),
+        ({"OAUTH_CLIENT_ID": "id"}, "OAUTH_CLIENT_SECRET"),
+        ({"OAUTH_SECRET_KEY": "short"}, "OAUTH_SECRET_KEY"),
+        ({"OAUTH_TOKEN_HOURS": "0"}, "OAUTH_TOKEN_HOURS"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "TRUSTED_PROXIES"),
+    ],
+)
+def test_what_the_site_cannot_be_served_with_is_refused(environment: dict[str, str], field: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        settings(**environment)
+    assert refused.value.field == field
+    assert "\n" not in str(refused.value)
+
+
+LOGIN = {"DASHBOARD_USERNAME": "alice", "DASHBOARD_PASSWORD": "correct horse"}
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        {"HOST": "0.0.0.0"},
+        {"HOST": "192.168.1.7"},
+        {"HOST": "::"},
+        {"PUBLIC_URL": "https://runner.example.org"},
+    ],
+)
+def test_a_door_that_others_reach_needs_a_login(opened: dict[str, str]) -> None:
+    with pytest.raises(InvalidError, match="set DASHBOARD_USERNAME and DASHBOARD_PASSWORD"):
+        settings(**opened)
+    assert settings(**opened, **LOGIN).dashboard == ("alice", "correct horse")
+    assert settings(**opened, MCP_TRANSPORT="stdio").dashboard is None  # it opens no port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_a_door_that_is_this_machines_alone_needs_none(host: str) -> None:
+    assert settings(HOST=host).host == host
+
+
+def test_a_public_url_loses_its_slash() -> None:
+    assert (
+        settings(PUBLIC_URL=" https://Runner.example.org/ ", **LOGIN).public_url
+        == "https://runner.example.org"
+    )
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    assert settings().trusted_proxies == ("127.0.0.1", "::1")
+    assert settings(TRUSTED_PROXIES="10.0.0.0/8, ::1").trusted_proxies == ("10.0.0.0/8", "::1")

@@ -22,8 +22,9 @@ def test_the_example_of_the_environment_is_up_to_date() -> None:
 
 
 def test_every_variable_that_is_read_is_documented() -> None:
-    config, keys = (ROOT / "claude_runner" / part for part in ("config.py", "credentials/_keys.py"))
+    config, keys = (ROOT / "claude_runner" / part for part in ("config/_settings.py", "credentials/_keys.py"))
     read = set(re.findall(r'given(?:\.get\(|, )"([A-Z_]+)"', config.read_text(encoding="utf-8")))
+    read |= set(re.findall(r'given, "[A-Z_]+", "([A-Z]+_[A-Z_]+)"\)', config.read_text(encoding="utf-8")))
     read |= set(re.findall(r'^VARIABLE: Final = "([A-Z_]+)"', keys.read_text(encoding="utf-8"), re.MULTILINE))
     assert read == {variable.name for variable in VARIABLES}
 

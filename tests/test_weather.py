@@ -20,7 +20,7 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
-from claude_runner import config, dispatcher, leader
+from claude_runner import dispatcher, leader
 from claude_runner.agent import ClaudeAgent, Listener, Order, Stop
 from claude_runner.app import App, background, open_app
 from claude_runner.config import Settings, SystemClock
@@ -158,7 +158,7 @@ class AdjustedClock(SystemClock):
 async def test_a_time_of_day_that_jumps_forward_is_noticed_at_the_next_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(config, "LOOK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("claude_runner.config._clock.LOOK_AGAIN_SECONDS", 0.1)
     clock = AdjustedClock()
     waiting = asyncio.create_task(clock.wait(asyncio.Event(), clock.now() + HOUR))
     await asyncio.sleep(0.15)
@@ -172,7 +172,7 @@ async def test_a_time_of_day_that_jumps_forward_is_noticed_at_the_next_look(
 async def test_a_time_of_day_that_is_set_back_is_waited_for_no_longer_than_it_looked_in_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(config, "LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("claude_runner.config._clock.LOOK_AGAIN_SECONDS", 0.05)
     clock = AdjustedClock()
     begun = clock.elapsed()
     waiting = asyncio.create_task(clock.wait(asyncio.Event(), clock.now() + timedelta(seconds=0.3)))
