@@ -5,6 +5,8 @@ import importlib
 from typing import Any, Final
 
 from fastmcp import FastMCP
+from mcp.server.caching import CacheHint
+from mcp.server.request_state import RequestStateSecurity
 
 from claude_runner import __version__
 from claude_runner.app import App
@@ -16,7 +18,9 @@ from claude_runner.tools.credentials import CredentialTools
 from claude_runner.tools.invocation import InvocationTools
 from claude_runner.tools.jobs import JobTools
 from claude_runner.tools.other_servers import ExternalServerTools, FixedServerTools
+from claude_runner.tools.prompts import Prompts
 from claude_runner.tools.rehearsing import RehearsalTools
+from claude_runner.tools.resources import Resources
 from claude_runner.tools.runs import RunTools
 from claude_runner.tools.servers import ServerTools
 
@@ -43,6 +47,9 @@ there are, create_mcp_server makes one of Python code. Keys are set by set_serve
 prompts. rehearse_job tells, at no cost, whether a job would run and what is missing.
 """
 
+# What stays as it is while a server runs; a client need not ask for it each time (resources change, and are asked for).
+_LASTING: Final = ("tools/list", "prompts/list", "resources/templates/list", "server/discover")
+
 # What FastMCP imports at the first call of a tool: a quarter of a second that nobody should wait for.
 _LATE_IMPORTS: Final = ("key_value.aio.stores.memory", "key_value.aio.adapters.pydantic")
 
@@ -50,15 +57,23 @@ _LATE_IMPORTS: Final = ("key_value.aio.stores.memory", "key_value.aio.adapters.p
 async def build_mcp(app: App) -> FastMCP[Any]:
     """Make the MCP server that offers every tool over app."""
     mcp: FastMCP[Any] = FastMCP(
-        "claude-runner", instructions=INSTRUCTIONS, version=__version__, mask_error_details=True
+        "claude-runner",
+        instructions=INSTRUCTIONS,
+        version=__version__,
+        mask_error_details=True,
+        request_state_security=RequestStateSecurity(keys=[app.auth.derived_key("confirmation")]),
     )
     for group in GROUPS:
         for function in group(app).tools():
             mcp.add_tool(function)
+    Resources(app).add_to(mcp)
+    Prompts(app).add_to(mcp)
     mcp.add_middleware(PlainRefusals(mcp))
     # Without it FastMCP lists all tools at each call, to find the schema of one.
     schemas = {tool.name: tool.parameters for tool in await mcp.list_tools(run_middleware=False)}
-    mcp._mcp_server.get_tool_input_schema = schemas.get  # noqa: SLF001 - has no public name; versions are pinned
+    server = mcp._mcp_server  # noqa: SLF001 - has no public name; versions are pinned
+    server.get_tool_input_schema = schemas.get
+    server.cache_hints |= dict.fromkeys(_LASTING, CacheHint(ttl_ms=60_000, scope="private"))
     return mcp
 
 

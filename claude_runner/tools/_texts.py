@@ -36,12 +36,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def quoted(name: str, most: int = 80) -> str:
-    """Return a name in quotation marks as it can stand in a sentence: on one line, and not too long."""
-    line = " ".join(name.split())
-    return f'"{line if len(line) <= most else line[:most] + "…"}"'
-
-
 def joined(words: list[str], conjunction: str) -> str:
     """Return words as a sentence lists them: `a, b and c`."""
     *first, last = words

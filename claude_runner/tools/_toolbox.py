@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ParamSpec, TypeVar, cast
 
-from fastmcp.exceptions import ToolError
+from fastmcp.exceptions import ToolError, ValidationError
 from fastmcp.tools import tool as _fastmcp_tool
 from mcp_types import ToolAnnotations
 
@@ -78,3 +78,11 @@ def tool(
         return _fastmcp_tool(title=title, annotations=hints)(call)
 
     return offer
+
+
+async def looked_up(reading: Awaitable[R]) -> R:
+    """Return what a resource or a prompt reads; what is wrong with that, the client is told in our sentence."""
+    try:
+        return await reading
+    except RunnerError as error:
+        raise ValidationError(str(error), log_level=logging.INFO) from error

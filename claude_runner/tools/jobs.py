@@ -13,7 +13,7 @@ from claude_runner.permissions import Profile, read_commands
 from claude_runner.runs import RunFilter, State, head
 from claude_runner.schedule import local_timezone
 from claude_runner.tools._confirmation import Question
-from claude_runner.tools._texts import counted, iso, quoted
+from claude_runner.tools._texts import counted, iso
 from claude_runner.tools._toolbox import ToolGroup, tool
 
 NEXT_RUNS: Final = 5
@@ -122,7 +122,7 @@ class JobTools(ToolGroup):
         Args:
             job_id: The id that create_job and list_jobs tell.
         """
-        return await self._view(await self.app.jobs.get(job_id))
+        return await self.view(await self.app.jobs.get(job_id))
 
     @tool("Create a job")
     async def create_job(
@@ -230,7 +230,7 @@ class JobTools(ToolGroup):
         if tools is not None:
             changes["tools"] = read_tools(tools)
         if not changes.keys() & {"tools", "profile", "commands"}:
-            return await self._view(await self.app.jobs.change(job_id, changes, self.app.clock.now()))
+            return await self.view(await self.app.jobs.change(job_id, changes, self.app.clock.now()))
         old = await self.app.jobs.get(job_id)
         wanted = [changes.get(name, getattr(old, name)) for name in ("tools", "profile", "commands")]
         grant = await self.app.reach.grant(*wanted)
@@ -241,7 +241,7 @@ class JobTools(ToolGroup):
         job = await self.app.jobs.get(job_id)
         runs = (await self.app.runs.list(RunFilter(job_id=job.id), 1)).total
         gone = f" with its {counted(runs, 'run')} and their outputs" if runs else ", which has never run"
-        return Question(f"Delete the job {quoted(job.name)}{gone}?", f"{job.id} {job.updated_at.isoformat()}")
+        return Question(f'Delete the job "{job.name}"{gone}?', f"{job.id} {job.updated_at.isoformat()}")
 
     @tool("Delete a job", destroys=True, asks=_deletion)
     async def delete_job(self, job_id: str) -> Deleted:
@@ -265,7 +265,8 @@ class JobTools(ToolGroup):
         run = await self.app.trigger(job_id)
         return Triggered(run.id, run.state, job_id)
 
-    async def _view(self, job: Job) -> JobView:
+    async def view(self, job: Job) -> JobView:
+        """Return a job as callers see it."""
         return await self._shown(job, await self._warnings(job))
 
     async def _warnings(self, job: Job) -> tuple[str, ...]:
