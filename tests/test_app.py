@@ -13,6 +13,7 @@ from claude_runner.config import Settings
 from claude_runner.errors import NotFoundError, UnavailableError
 from claude_runner.runs import NewRun, State, Trigger
 from claude_runner.settings import DEFAULTS
+from claude_runner.tools import build_mcp
 from claude_runner.web import build_site
 from tests.parts import DRAFT, drafted, logged
 from tests.support import FakeAgent, FakeClock, ended, running
@@ -29,7 +30,7 @@ async def waiting(tmp_path: Path, clock: FakeClock) -> AsyncIterator[App]:
 
 
 async def health(app: App) -> tuple[int, Any]:
-    transport = httpx2.ASGITransport(build_site(app))
+    transport = httpx2.ASGITransport(build_site(app, await build_mcp(app)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.get("/health")
         return response.status_code, response.json()
@@ -70,7 +71,7 @@ async def test_a_server_whose_scheduler_cannot_fire_is_degraded(app: App, clock:
 
 
 async def test_health_is_not_kept_by_caches(app: App) -> None:
-    transport = httpx2.ASGITransport(build_site(app))
+    transport = httpx2.ASGITransport(build_site(app, await build_mcp(app)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/health")).headers["cache-control"] == "no-store"
 

@@ -15,7 +15,8 @@ from claude_runner.web._site import Site
 
 RETRY_SECONDS: Final = 5
 CLOSE_SECONDS: Final = 1
-MOST_CONNECTIONS: Final = 20_000
+MOST_CONNECTIONS: Final = 12_000
+MOST_DESCRIPTORS: Final = 16_384
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ async def serve_site(site: Site, settings: Settings, stop: asyncio.Event, *, pat
     listening = await _listen(settings.host, settings.port, stop, patient=patient)
     if listening is None:
         return
+    _allow_many_connections()
     with listening:
         server = _Server(_config(site, settings))
         async with site.open():
@@ -72,6 +74,18 @@ def _config(site: Site, settings: Settings) -> uvicorn.Config:
         proxy_headers=True,
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
+
+
+def _allow_many_connections() -> None:
+    """Take as many file descriptors as the system gives: the usual 1,024 are taken by as many idle clients."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _protocol() -> "type[asyncio.Protocol] | str":
