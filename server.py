@@ -6,7 +6,6 @@ Exit codes: 0 ended, 1 cannot run, 2 wrong usage.
 import argparse
 import asyncio
 import gc
-import json
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Any, Final, TypeVar
 from dotenv import dotenv_values
 
 from claude_runner import __version__
+from claude_runner.client_config import Surface
 from claude_runner.config import Settings, Transport
 from claude_runner.errors import InvalidError, RunnerError
 
@@ -34,9 +34,6 @@ log = logging.getLogger("claude_runner")
 def main() -> int:
     """Run the program and return its exit code."""
     options = _arguments()
-    if options.client_config:
-        print(client_config())  # noqa: T201 - it is what was asked for
-        return 0
     try:
         settings = Settings.from_environment(environment(HERE / ".env"), HERE)
     except InvalidError as error:
@@ -46,14 +43,26 @@ def main() -> int:
     try:
         if options.demo:
             return run(_demo(settings, once=os.environ.get("ONCE") == "1"), fast=True)
-        if options.rotate_key:
-            print(asyncio.run(_rotate_key(settings)))  # noqa: T201 - it is what was asked for
-            return 0
-        run(_serve(settings), fast=settings.transport is not Transport.STDIO)
+        if (answer := _asked_for(options, settings)) is not None:
+            print(run(answer, fast=False))  # noqa: T201 - it is what was asked for
+        else:
+            run(_serve(settings), fast=settings.transport is not Transport.STDIO)
     except RunnerError as error:
         log.error("cannot run: %s", error)  # noqa: TRY400 - an expected failure, told in a sentence
         return 1
     return 0
+
+
+def _asked_for(options: argparse.Namespace, settings: Settings) -> Coroutine[Any, Any, str] | None:
+    """Return what makes the line that a command prints; `None` where none was given, and the server is to serve."""
+    from claude_runner import commands  # noqa: PLC0415 - after the log is up
+
+    if options.client_config is not None:
+        command = (sys.executable, str(HERE / "server.py"))
+        return commands.client_configuration(Surface(options.client_config), command, settings)
+    if options.access_token is not None:
+        return commands.access_token(settings, options.access_token)
+    return commands.rotate_key(settings) if options.rotate_key else None
 
 
 def run(work: Coroutine[Any, Any, T], *, fast: bool) -> T:
@@ -89,12 +98,6 @@ def start_log(level: str) -> None:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
-def client_config() -> str:
-    """Return the entry for claude_desktop_config.json, with this machine's full paths."""
-    command = {"command": sys.executable, "args": [str(HERE / "server.py")]}
-    return json.dumps({"mcpServers": {"claude-runner": command}}, indent=2)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="server.py",
@@ -103,12 +106,26 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=__version__)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
-        "--client-config", action="store_true", help="print the entry for claude_desktop_config.json and end"
+        "--client-config",
+        nargs="?",
+        choices=[surface.value for surface in Surface],
+        const=Surface.DESKTOP.value,
+        metavar="SURFACE",
+        help="print what Claude is to be given to find this server, and end: desktop (the entry for"
+        " claude_desktop_config.json; also where nothing is named), code (commands for Claude Code) or claude.ai",
     )
     choice.add_argument(
         "--demo",
         action="store_true",
         help="show scheduled runs on the embedded stand-in model, at no cost, in a home of its own",
+    )
+    choice.add_argument(
+        "--access-token",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="print an access token for scripts and clients that take a header, good for 90 days at the site's address"
+        " (http://localhost:8080 or what PUBLIC_URL says; or at the one given), and end",
     )
     choice.add_argument(
         "--rotate-key",
@@ -158,6 +175,10 @@ async def _serve(settings: Settings) -> None:
 
     async with open_app(settings) as app, AsyncExitStack() as serving:
         mcp = await build_mcp(app)
+        if settings.transport is not Transport.STDIO and (
+            made := await app.auth.ensure_client(app.clock.now())
+        ):
+            print(made.frame, file=sys.stderr)  # noqa: T201 - it is shown this once, and never logged
         if settings.transport is not Transport.SSE:
             await serving.enter_async_context(background(_face(stdio(), stop)))
         if settings.transport is not Transport.STDIO:
@@ -180,18 +201,6 @@ async def _demo(settings: Settings, *, once: bool) -> int:
 
     home = settings.home / ".demo"
     return await show(replace(settings, home=home, rehearsal=True), _stop_on_signals(), once=once)
-
-
-async def _rotate_key(settings: Settings) -> str:
-    """Seal the credentials anew and return a sentence about it."""
-    from claude_runner.credentials import Credentials  # noqa: PLC0415 - only this needs them without an App
-    from claude_runner.db import open_database  # noqa: PLC0415
-    from claude_runner.hub import Hub  # noqa: PLC0415
-
-    async with open_database(settings.database_path) as database:
-        credentials = Credentials(database, Hub(), settings)
-        count = await credentials.rotate()
-    return f"sealed anew: {count} credential{'' if count == 1 else 's'}; the key is in {credentials.place}"
 
 
 if __name__ == "__main__":

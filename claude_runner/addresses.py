@@ -7,12 +7,14 @@ are known count, so that no Host header is ever believed (DNS rebinding).
 """
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from claude_runner.config import Settings, is_loopback
+from claude_runner.errors import InvalidError
 from claude_runner.settings import StoredSettings
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -38,6 +40,22 @@ class Addresses:
     def local(self) -> str:
         """Return where the site is reached on this machine."""
         return f"http://localhost:{self.settings.port}"
+
+    async def named(self, url: str) -> str:
+        """Return the origin of a URL of ours, that of `base` where it is empty.
+
+        Raises:
+            InvalidError: It is not ours.
+        """
+        if not url:
+            return origin_of(await self.base())
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            if parts.scheme in _DEFAULT_PORTS and (own := await self.origin(parts.netloc, parts.scheme)):
+                return own
+        raise InvalidError(
+            f"{url!r} is not where this server is reached; {await self.base()} is", field="url"
+        )
 
     async def origin(self, host: str, scheme: str) -> str | None:
         """Return the origin that a request came by (RFC 6454), or `None` where it is not one of ours.

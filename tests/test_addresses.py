@@ -7,6 +7,7 @@ import pytest
 from claude_runner.addresses import Addresses
 from claude_runner.app import App
 from claude_runner.config import Settings
+from claude_runner.errors import InvalidError
 
 
 async def store_base(app: App, value: str) -> None:
@@ -106,3 +107,23 @@ async def test_a_server_that_others_reach_is_known_by_its_addresses_but_by_no_na
     assert await known.origin("192.168.1.7:8080", "http") == "http://192.168.1.7:8080"
     assert await known.origin("[2001:db8::7]:8080", "http") == "http://[2001:db8::7]:8080"
     assert await known.origin("rebound.evil.example:8080", "http") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("", "https://runner.example.org"),
+        ("http://localhost:8080/mcp", "http://localhost:8080"),
+        ("https://runner.example.org/", "https://runner.example.org"),
+    ],
+)
+async def test_a_url_of_ours_names_its_origin(app: App, tmp_path: Path, url: str, origin: str) -> None:
+    assert await addresses(app, tmp_path, public_url="https://runner.example.org").named(url) == origin
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example", "localhost:8080", "ftp://localhost", "http://[", "http://a b"]
+)
+async def test_a_url_that_is_not_ours_is_refused(app: App, url: str) -> None:
+    with pytest.raises(InvalidError, match="is not where this server is reached; http://localhost:8080 is"):
+        await app.addresses.named(url)
