@@ -5,10 +5,10 @@ consents, and each client holds what he consented to. Tokens and secrets are kep
 signed JWT besides, and good only while its hash is here and its grant was not taken back.
 """
 
-from claude_runner.auth._clients import Client, NewClient, Source
+from claude_runner.auth._clients import Client, NewClient, Source, shown_name
 from claude_runner.auth._collection import Auth
 from claude_runner.auth._exchanges import CodeExchange, RefreshExchange, TokenPair
-from claude_runner.auth._redirects import CLAUDE, NATIVE, Redirect, parse_redirect
+from claude_runner.auth._redirects import CLAUDE, Redirect, is_redirect, parse_redirect
 from claude_runner.auth._refusals import OAuthError, Refusal
 from claude_runner.auth._requests import LONGEST_STATE, ConsentRequest, WaitingRequest
 from claude_runner.auth._resources import ENDPOINTS, SCOPE, canonical, resources_of
@@ -18,7 +18,6 @@ __all__ = [
     "CLAUDE",
     "ENDPOINTS",
     "LONGEST_STATE",
-    "NATIVE",
     "SCOPE",
     "Access",
     "Auth",
@@ -34,6 +33,8 @@ __all__ = [
     "TokenPair",
     "WaitingRequest",
     "canonical",
+    "is_redirect",
     "parse_redirect",
     "resources_of",
+    "shown_name",
 ]

@@ -70,6 +70,13 @@ def parse_redirect(uri: str) -> Redirect:
     return redirect
 
 
+def is_redirect(uri: str) -> bool:
+    """Tell whether codes may be sent to a URI, if the owner consents."""
+    with suppress(OAuthError):
+        return parse_redirect(uri) is not None
+    return False
+
+
 def is_registered(requested: str, registered: tuple[str, ...]) -> bool:
     """Tell whether a URI is one of a client's as it is written, on this computer by any port (RFC 8252, 7.3)."""
     with suppress(OAuthError):

@@ -58,7 +58,7 @@ class Hub:
     """Publish and subscribe, on the event loop's thread."""
 
     def __init__(self) -> None:
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: dict[Topic, set[Subscription]] = {topic: set() for topic in Topic}
 
     def publish(self, topic: Topic, key: str, *, origin: Subscription | None = None) -> None:
         """Tell every subscriber of the topic that the thing of this key changed.
@@ -69,7 +69,7 @@ class Hub:
             origin: Who passes it on from another process, and need not hear it again.
         """
         change = Change(topic, key)
-        for subscription in self._subscriptions:
+        for subscription in self._subscriptions[topic]:
             if subscription is not origin:
                 subscription.note(change)
 
@@ -82,8 +82,10 @@ class Hub:
             wake: What to set at a change, where the listener waits for other things as well.
         """
         subscription = Subscription(frozenset(topics), wake or asyncio.Event())
-        self._subscriptions.add(subscription)
+        for topic in topics:
+            self._subscriptions[topic].add(subscription)
         try:
             yield subscription
         finally:
-            self._subscriptions.discard(subscription)
+            for topic in topics:
+                self._subscriptions[topic].discard(subscription)

@@ -66,7 +66,7 @@ class LoginGate:
         return self._check(request, self._login)
 
     def _check(self, request: Request, login: Login) -> Response | None:
-        address = _network_of(request)
+        address = network_of(request)
         failures = self._failures.get(address)
         now = self._clock.elapsed()
         if failures is not None and failures.wait_until > now:
@@ -139,7 +139,7 @@ def _is_same(given: Login, login: Login) -> bool:
     return all(same)
 
 
-def _network_of(request: Request) -> str:
+def network_of(request: Request) -> str:
     """Return whose tries are counted together: an address, or the network that an IPv6 user has to himself."""
     host = "" if request.client is None else request.client.host
     with suppress(ValueError):
