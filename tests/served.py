@@ -1,0 +1,97 @@
+"""The real server as a program of its own, reached over the network with a token of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVER = Path(__file__).resolve().parent.parent / "server.py"
+PATIENCE = 20.0  # seconds
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that listens.
+
+    Attributes:
+        token: What a client shows to be let in.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    home: Path
+    port: int
+    token: str
+
+    @property
+    def origin(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def stop(self) -> tuple[int, str]:
+        """Ask it to stop, and return the exit code and what it had logged since it began to listen."""
+        self.process.send_signal(signal.SIGTERM)
+        _, said = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, said.decode()
+
+
+@contextmanager
+def served(home: Path, port: int | None = None, **more: str) -> Iterator[Served]:
+    """Start the site on a home."""
+    port = port or free_port()
+    environment = variables(home, MCP_TRANSPORT="sse", PORT=str(port), **more)
+    with subprocess.Popen(
+        [sys.executable, str(SERVER)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        try:
+            _until_it_listens(process)
+            yield Served(process, home, port, access_token(environment))
+        finally:
+            process.kill()
+
+
+def _until_it_listens(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line.decode())
+        if "the site is at" in said[-1]:
+            return
+    raise RuntimeError(f"the server does not serve:\n{''.join(said)}")
+
+
+def access_token(environment: dict[str, str]) -> str:
+    """Return what `server.py --access-token` prints."""
+    done = subprocess.run(
+        [sys.executable, str(SERVER), "--access-token"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def variables(home: Path, **more: str) -> dict[str, str]:
+    """The least that the server is started with."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "RUNNER_HOME": str(home), **kept, **more}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
