@@ -12,17 +12,18 @@ from claude_runner.addresses import Addresses
 from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
 from claude_runner.auth import Auth
 from claude_runner.config import Clock, Settings, SystemClock
-from claude_runner.credentials import Credentials
+from claude_runner.credentials import Credentials, Sealing
 from claude_runner.db import Database, open_database
 from claude_runner.dispatcher import Dispatcher
 from claude_runner.errors import RunnerError, UnavailableError, unusable
-from claude_runner.hub import Hub
+from claude_runner.hub import Hub, Topic
 from claude_runner.inside import Inside
 from claude_runner.invocation import Invocations
 from claude_runner.jobs import Jobs
 from claude_runner.leader import Leadership, Workers
 from claude_runner.pool import Door, Environments, Patience, Pool
 from claude_runner.reach import Reach
+from claude_runner.reception import Reception
 from claude_runner.recovery import Recovery
 from claude_runner.redaction import Redactor
 from claude_runner.rehearsal import MODEL, open_rehearsal
@@ -33,6 +34,7 @@ from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
 from claude_runner.secrecy import Secrecy
 from claude_runner.servers import Servers
 from claude_runner.settings import StoredSettings
+from claude_runner.webhooks import Webhooks
 from claude_runner.workshop import Workshop
 
 SILENCE: Final = LONGEST_SLEEP + timedelta(seconds=60)  # a scheduler that was quiet for longer is not well
@@ -66,6 +68,8 @@ class App:
     rehearsals: Rehearsals
     addresses: Addresses
     auth: Auth
+    webhooks: Webhooks
+    reception: Reception
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -88,6 +92,21 @@ class App:
             for run_id in run_ids:
                 await self.dispatcher.cancel(run_id)
         await self.jobs.remove(job_id)
+
+    async def remove_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook with its deliveries, after ending its runs that wait or are going on; its runs stay.
+
+        Raises:
+            NotFoundError: There is no such webhook.
+            ConflictError: Another server process executes a run of it; it is disabled then.
+        """
+        await self.webhooks.disable(webhook_id, self.clock.now())  # so that nothing more comes
+        await self.runs.cancel_pending_of_webhook(
+            webhook_id, "its webhook was deleted before it had started", self.clock.now()
+        )
+        for run_id in await self.runs.unfinished_of_webhook(webhook_id):
+            await self.dispatcher.cancel(run_id)
+        await self.webhooks.remove(webhook_id)
 
     async def checks(self) -> dict[str, str]:
         """Return how each part is: `ok`, or a sentence about what is wrong."""
@@ -172,6 +191,7 @@ async def open_app(
         stack.push_async_callback(invocations.settled)
         auth = Auth(database, hub, settings)
         await stack.enter_async_context(auth.open())
+        webhooks = Webhooks(database, hub, Sealing(settings))
         yield App(
             settings=settings,
             clock=clock,
@@ -194,6 +214,17 @@ async def open_app(
             rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
             addresses=Addresses(settings, stored),
             auth=auth,
+            webhooks=webhooks,
+            reception=Reception(
+                database,
+                hub,
+                stack.enter_context(hub.subscribe(Topic.WEBHOOKS)),
+                clock,
+                webhooks,
+                runs,
+                hands.redactor.text,
+                rehearsal=settings.rehearsal,
+            ),
         )
 
 

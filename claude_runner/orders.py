@@ -88,6 +88,7 @@ def order_of(
     mcp_config: Path | None,
     endpoint: Endpoint | None,
     now: datetime,
+    webhook: str | None = None,
 ) -> Order:
     """Return what the agent is to do.
 
@@ -100,12 +101,13 @@ def order_of(
         mcp_config: How Claude Code finds them; `None` where there are none.
         endpoint: Where the model is asked; `None` for the owner's own.
         now: What the model is told the time is.
+        webhook: The name of the webhook that started it, if one did.
     """
     return Order(
         run_id=run.id,
         session_id=run.session_id or "",
         prompt=run.prompt,
-        instructions=instructions_for(job, folder, now),
+        instructions=instructions_for(job, folder, now, webhook),
         built_ins=grant.built_ins,
         folder=folder,
         profile=grant.profile,
@@ -118,12 +120,13 @@ def order_of(
     )
 
 
-def instructions_for(job: Job | None, folder: Path, now: datetime) -> str:
+def instructions_for(job: Job | None, folder: Path, now: datetime, webhook: str | None = None) -> str:
     """Return what the model is told besides the prompt."""
     zone = job.timezone if job else local_timezone()
     local = now.astimezone(ZoneInfo(zone))
+    origin = "a person" if webhook is None else f"the webhook '{webhook}'"
     return INSTRUCTIONS.format(
-        origin=f"the job '{job.name}'" if job else "a person",
+        origin=f"the job '{job.name}'" if job else origin,
         folder=folder,
         now=f"{local:%A, %d %B %Y, %H:%M} ({zone})",
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
-from claude_runner import inside, jobs, runs
+from claude_runner import inside, jobs, runs, webhooks
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
@@ -129,13 +129,21 @@ class Runner:
         job = (
             None if run.job_id is None else await self.database.read(lambda c: jobs.find(c, run.job_id or ""))
         )
+        webhook = await self._webhook_of(run)
         grant = await granted(self.reach, run)
         recorder.granted = Granted(grant.profile, grant.warnings)
         folder = await make_folder(run, self.settings)
         wanted = await self.reach.wanted(grant)
         mcp_config = await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None
         endpoint = await self.rehearsal() if run.rehearsal else None
-        return order_of(run, job, grant, folder, wanted, mcp_config, endpoint, self.clock.now())
+        return order_of(run, job, grant, folder, wanted, mcp_config, endpoint, self.clock.now(), webhook)
+
+    async def _webhook_of(self, run: Run) -> str | None:
+        """Return the name of the webhook that started the run; that of one that is gone is its id."""
+        webhook_id = run.webhook_id
+        if webhook_id is None:
+            return None
+        return await self.database.read(lambda c: webhooks.title(c, webhook_id)) or webhook_id
 
     async def _watch(self, run: Run, recorder: Recorder, ended: asyncio.Event, stop: Stop) -> None:
         """Stop a run that takes too long as a whole, does not start, or has gone silent."""

@@ -6,6 +6,6 @@ file beside it that its owner alone may read. Nothing here shows a value to a pe
 
 from claude_runner.credentials._collection import Credentials, Stored
 from claude_runner.credentials._rules import MAX_VALUE_BYTES
-from claude_runner.credentials._sealing import Anew, Reseal, Sealing
+from claude_runner.credentials._sealing import Anew, Open, Reseal, Sealing
 
-__all__ = ["MAX_VALUE_BYTES", "Anew", "Credentials", "Reseal", "Sealing", "Stored"]
+__all__ = ["MAX_VALUE_BYTES", "Anew", "Credentials", "Open", "Reseal", "Sealing", "Stored"]

@@ -9,6 +9,7 @@ from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, V
 from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
+from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._records import (
     Ending,
     Granted,
@@ -50,6 +51,7 @@ __all__ = [
     "append",
     "chain_of",
     "close_calls",
+    "cursor_of",
     "end",
     "going_on",
     "grant",
@@ -57,6 +59,7 @@ __all__ = [
     "in_the_way",
     "insert",
     "latest_of",
+    "place_of",
     "report",
     "running",
     "shortened",

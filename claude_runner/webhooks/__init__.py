@@ -1,0 +1,55 @@
+"""Webhooks: prompts that other services start. Owns the tables webhooks and webhook_deliveries.
+
+A webhook is a template of a prompt behind a token that lets in whoever has it. What is sent is checked, put into the
+template as data that the model is told not to obey, and kept, so that it can be looked at and sent again.
+"""
+
+from claude_runner.webhooks._bodies import MalformedError, read_payload
+from claude_runner.webhooks._collection import Webhooks, count, hash_of, reseal, title
+from claude_runner.webhooks._deliveries import (
+    Delivery,
+    DeliveryPage,
+    Earlier,
+    NewDelivery,
+    Verdict,
+    earlier,
+    forget,
+    keep,
+    kept_headers,
+)
+from claude_runner.webhooks._filters import Holds, read_filter
+from claude_runner.webhooks._records import MAX_WAIT_SECONDS, Webhook, WebhookDraft
+from claude_runner.webhooks._signatures import BadSignatureError, Headers, Signature, delivery_key, verify
+from claude_runner.webhooks._templates import Rendered, Template, read_template
+
+__all__ = [
+    "MAX_WAIT_SECONDS",
+    "BadSignatureError",
+    "Delivery",
+    "DeliveryPage",
+    "Earlier",
+    "Headers",
+    "Holds",
+    "MalformedError",
+    "NewDelivery",
+    "Rendered",
+    "Signature",
+    "Template",
+    "Verdict",
+    "Webhook",
+    "WebhookDraft",
+    "Webhooks",
+    "count",
+    "delivery_key",
+    "earlier",
+    "forget",
+    "hash_of",
+    "keep",
+    "kept_headers",
+    "read_filter",
+    "read_payload",
+    "read_template",
+    "reseal",
+    "title",
+    "verify",
+]
