@@ -4,6 +4,7 @@
 # make config print the entry for Claude Desktop's configuration
 # make bench  measure what the README promises
 # make soak   keep five servers on one home under load for five minutes, their leaders killed
+# make bundle pack the bundle that Claude Desktop installs, into dist/
 # make docs   write the generated parts of the README anew
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
 $(shell rm -f $(VENV)/*.ready)
 endif
 
-.PHONY: demo run config test check bench soak docs constraints
+.PHONY: demo run config test check bench soak bundle docs constraints
 
 demo: $(VENV)/run.ready
 	@$(RUN) server.py --demo
@@ -47,6 +48,9 @@ soak: $(VENV)/dev.ready
 
 bench: $(VENV)/dev.ready
 	@$(RUN) -m bench
+
+bundle: $(VENV)/run.ready
+	@$(RUN) -m bundle
 
 docs: $(VENV)/dev.ready
 	@$(RUN) -m docs.generate
