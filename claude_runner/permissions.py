@@ -4,7 +4,6 @@
 runs the shell commands whose beginnings are named, outside of a sandbox. `full` may do whatever its user may.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,12 @@ from enum import StrEnum
 from typing import Final
 
 from claude_runner.errors import InvalidError
+from claude_runner.text_lists import no_list, read_list
 
 MAX_COMMANDS: Final = 100
 MAX_COMMAND: Final = 200
+
+_EXAMPLE: Final = '["git status", "npm test"]'
 
 # What joins, nests, redirects, expands or globs commands is not the beginning of one.
 _COMMAND = re.compile(r"[A-Za-z0-9_./~+@%=,:-]+( [A-Za-z0-9_./~+@%=,:-]+)*", re.ASCII)
@@ -86,29 +88,16 @@ def read_commands(value: Sequence[str] | str | None) -> tuple[str, ...]:
     Raises:
         InvalidError: It is neither, or an entry is not the beginning of one plain command.
     """
-    if value is None or value == "":
-        return ()
-    items: object = value
-    if isinstance(value, str):
-        try:
-            items = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise _no_list(f"commands is a text that is not JSON ({error})") from error
-    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
-        raise _no_list("commands must be a list of texts")
-    if len(items) > MAX_COMMANDS:
-        raise _no_list(f"commands has {len(items)} entries; at most {MAX_COMMANDS} can be kept")
+    items = read_list(value, "commands", MAX_COMMANDS, _EXAMPLE)
     return tuple(dict.fromkeys(_checked(item) for item in items))
 
 
 def _checked(command: str) -> str:
     if len(command) > MAX_COMMAND or not _COMMAND.fullmatch(command) or _ASSIGNMENT.match(command):
-        raise _no_list(
+        raise no_list(
             f"{command[:60]!r} is not the beginning of one plain command: words with single spaces between them, "
-            "without quotes, assignments or signs that mean something to the shell"
+            "without quotes, assignments or signs that mean something to the shell",
+            "commands",
+            _EXAMPLE,
         )
     return command
-
-
-def _no_list(what: str) -> InvalidError:
-    return InvalidError(f'{what}; give a list such as ["git status", "npm test"]', field="commands")

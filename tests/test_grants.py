@@ -41,9 +41,9 @@ def test_a_list_written_as_json_reads_as_the_list(names: list[str]) -> None:
     [
         ("Read", "tools is a text that is not JSON"),
         ("[" * 100_000, "tools is a text that is not JSON"),
-        ("7", "tools must be a list of names"),
-        ("[7]", "tools must be a list of names"),
-        ('{"Read": true}', "tools must be a list of names"),
+        ("7", "tools must be a list of texts"),
+        ("[7]", "tools must be a list of texts"),
+        ('{"Read": true}', "tools must be a list of texts"),
         (["two words"], "'two words' is not the name of a tool"),
         ([""], "'' is not the name of a tool"),
         (["Read\n"], r"'Read\\n' is not the name of a tool"),

@@ -230,7 +230,7 @@ async def test_removing_an_unknown_job_is_not_found(parts: Parts) -> None:
     ("column", "value", "sentence"),
     [
         ("tools", "Read", "tools is a text that is not JSON"),
-        ("tools", "[1]", "tools must be a list of names"),
+        ("tools", "[1]", "tools must be a list of texts"),
         ("created_at", "yesterday", "Invalid isoformat string"),
         ("last_executed_at", "2026-11-23T09:00:00", "has no offset"),
     ],

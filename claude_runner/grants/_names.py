@@ -1,11 +1,11 @@
 """Names of tools: which there are, in which forms they are written, and the full one."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from claude_runner.errors import InvalidError
+from claude_runner.text_lists import read_list
 
 BUILT_INS: Final = (
     "Bash",
@@ -34,21 +34,7 @@ def read_tools(value: Sequence[str] | str | None) -> tuple[str, ...]:
     Raises:
         InvalidError: It is neither, or an entry is no tool's name.
     """
-    if value is None or value == "":
-        return ()
-    items: object = value
-    if isinstance(value, str):
-        try:
-            items = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise InvalidError(
-                f'tools is a text that is not JSON ({error}); give a list such as ["Read", "WebSearch"]',
-                field="tools",
-            ) from error
-    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
-        raise InvalidError('tools must be a list of names, such as ["Read", "WebSearch"]', field="tools")
-    if len(items) > MAX_TOOLS:
-        raise InvalidError(f"tools has {len(items)} entries; at most {MAX_TOOLS} can be kept", field="tools")
+    items = read_list(value, "tools", MAX_TOOLS, '["Read", "WebSearch"]')
     for item in items:
         if not _PRINTABLE.fullmatch(item):
             raise InvalidError(f"{item[:60]!r} is not the name of a tool", field="tools")
