@@ -497,7 +497,7 @@ BAD_JOBS: list[tuple[dict[str, Any], str]] = [
     ({"timezone": "../../etc/passwd"}, "is not a time zone; write an IANA name"),
     ({"tools": "Read"}, "tools is a text that is not JSON"),
     ({"tools": "[" * 50_000}, "tools is a text that is not JSON"),
-    ({"tools": '{"Read": true}'}, 'tools must be a list of names, such as ["Read", "WebSearch"]'),
+    ({"tools": '{"Read": true}'}, 'tools must be a list of texts; give a list such as ["Read", "WebSearch"]'),
     ({"tools": 5}, "tools is 5; it must be a list of texts or a text"),
     ({"tools": ["Read", 5]}, 'tools is ["Read", 5]; it must be a list of texts or a text'),
     ({"tools": ["Glob"]}, "'Glob' is not among the allowed tools (WebSearch, WebFetch, Read, Write, Edit, Bash)"),
