@@ -1,7 +1,7 @@
 """What the user is asked before something is destroyed, by clients of both eras of the protocol."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from fastmcp import Client, FastMCP
 from fastmcp.client.elicitation import ElicitResult
-from fastmcp.client.transports import StdioTransport
+from fastmcp.client.transports import ClientTransport, SSETransport, StdioTransport, StreamableHttpTransport
 from fastmcp.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult as Answer
@@ -21,15 +21,15 @@ from claude_runner.config import Settings
 from claude_runner.runs import NewRun, Trigger
 from claude_runner.tools import build_mcp
 from tests.parts import drafted
+from tests.served import SERVER, Served, served, variables
 from tests.support import FakeAgent, FakeClock, content, text
-from tests.test_server import JOB, ROOT, variables
+from tests.test_clients import JOB
 from tests.tool_servers import QUICK, put
 
 Mcp = FastMCP[Any]
 Act = Callable[[], Awaitable[object]]
 
 ERAS = pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
-EXTERNAL = {"mcp_servers": [{"name": "outside", "command": "true", "args": []}]}
 AGREED: dict[str, Any] = {"confirm": Answer(action="accept", content={"confirm": True})}
 
 
@@ -307,19 +307,44 @@ async def test_an_agreement_survives_a_restart_and_nothing_else_can_seal_one(tmp
     assert await open_and(tmp_path / "ours", answer)
 
 
-@ERAS
+def _stdio(site: Served) -> ClientTransport:
+    environment = variables(site.home, MCP_TRANSPORT="stdio")
+    return StdioTransport(sys.executable, [str(SERVER)], env=environment, keep_alive=False)
+
+
+def _http(site: Served) -> ClientTransport:
+    return StreamableHttpTransport(f"{site.origin}/mcp", headers=site.headers)
+
+
+def _sse(site: Served) -> ClientTransport:
+    return SSETransport(f"{site.origin}/sse", headers=site.headers)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("served")) as site:
+        yield site
+
+
 @pytest.mark.parametrize("agrees", [True, False])
-async def test_the_user_is_asked_over_stdio(tmp_path: Path, era: str, *, agrees: bool) -> None:
-    transport = StdioTransport(
-        sys.executable,
-        [str(ROOT / "server.py")],
-        env=variables(tmp_path, MCP_TRANSPORT="stdio"),
-        keep_alive=False,
-    )
+@pytest.mark.parametrize(
+    ("connect", "era"),
+    [
+        (_stdio, "legacy"),
+        (_stdio, "2026-07-28"),
+        (_http, "legacy"),
+        (_http, "2026-07-28"),
+        (_sse, "legacy"),  # the transport is of this era alone
+    ],
+)
+async def test_the_user_is_asked_over_every_transport(
+    site: Served, connect: Callable[[Served], ClientTransport], era: str, *, agrees: bool
+) -> None:
     user = User(confirm=agrees)
-    async with Client(transport, mode=era, elicitation_handler=user) as claude:
+    async with Client(connect(site), mode=era, elicitation_handler=user) as claude:
         made = content(await claude.call_tool("create_job", JOB))
         answer = await claude.call_tool("delete_job", {"job_id": made["id"]}, raise_on_error=False)
         assert answer.is_error is not agrees
-        assert content(await claude.call_tool("list_jobs"))["total"] == (0 if agrees else 1)
+        left = content(await claude.call_tool("list_jobs"))["jobs"]
+    assert (made["id"] in [job["id"] for job in left]) is not agrees
     assert user.asked == ['Delete the job "brief", which has never run?']
