@@ -43,7 +43,7 @@ class Served:
 
 
 @contextmanager
-def served(home: Path, port: int | None = None, **more: str) -> Iterator[Served]:
+def served(home: Path, port: int | None = None, /, **more: str) -> Iterator[Served]:
     """Start the site on a home."""
     port = port or free_port()
     environment = variables(home, MCP_TRANSPORT="sse", PORT=str(port), **more)

@@ -5,6 +5,7 @@ library's own applications add (routing, a guard of hosts, authorization) stands
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -22,6 +23,7 @@ from claude_runner.web._answers import error_answer
 from claude_runner.web._sse import EventStreams
 
 MOST_STREAMS: Final = 2_000  # open at a time, far more than clients of one owner; each costs some memory
+REMEMBERED_SESSIONS: Final = 1_000  # that clients have ended
 CALLS_SECONDS: Final = 1.0  # what calls that are going on get once the server is told to stop
 SSE: Final = "/sse"
 MESSAGES: Final = "/messages/"
@@ -32,14 +34,22 @@ class _Sessions(FastMCPStreamableHTTPSessionManager):
     """Sessions that a restart of the server does not break.
 
     A session lives in memory. A client that comes with one from before the restart would be told 404, and not all begin
-    anew then; here its request is served without a session, which is all that most requests need.
+    anew then; here its request is served without a session, which is all that most requests need. A session that its
+    client has ended stays ended.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ended: deque[str] = deque(maxlen=REMEMBERED_SESSIONS)
 
     async def _handle_stateful_request(  # type: ignore[explicit-override]  # typing.override is of 3.12
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
         session = _header(scope, b"mcp-session-id")
-        if session is None or session in self._server_instances or scope["method"] != "POST":
+        method, is_open = scope["method"], session in self._server_instances
+        if session is None or is_open or session in self._ended or method != "POST":
+            if session is not None and is_open and method == "DELETE":
+                self._ended.append(session)
             await super()._handle_stateful_request(scope, receive, send)
             return
         version = _header(scope, b"mcp-protocol-version")
