@@ -9,7 +9,6 @@ from typing import Any
 import httpx2
 import mcp_types
 import pytest
-from fastmcp import Client
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 
 from claude_runner.app import App
