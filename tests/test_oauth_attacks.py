@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
@@ -231,7 +232,7 @@ async def test_forged_tokens_are_refused(house: House, client_id: str) -> None:
         forged(token, scope="mcp admin"),
         forged(token, client_id="another"),
         jwt.encode(claims, KEY, algorithm="HS512", headers={"typ": "at+jwt"}),
-        jwt.encode(claims, None, algorithm="none", headers={"typ": "at+jwt"}),
+        jwt.encode(claims, "", algorithm="none", headers={"typ": "at+jwt"}),
         f"{none}.{body}.",
         f"{none}.{body}.{signature}",
         f"{header}.{body}.",
@@ -630,9 +631,8 @@ async def test_a_request_of_another_origin_is_not_answered_here(house: House, cl
 
 async def test_a_token_in_the_query_string_is_refused(house: House, client_id: str) -> None:
     token = (await house.tokens(client_id))["access_token"]
-    headers = {"authorization": f"Bearer {token}"}
-    for more in ({}, {"headers": headers}):
-        done = await house.program.post(f"/mcp?access_token={token}", json={}, **more)
+    for headers in ({}, {"authorization": f"Bearer {token}"}):
+        done = await house.program.post(f"/mcp?access_token={token}", json={}, headers=headers)
         assert error_of(done) == "invalid_request"
     assert error_of(await house.program.get(f"/sse?a=1&access_token={token}")) == "invalid_request"
 
@@ -653,7 +653,7 @@ async def test_what_is_secret_is_not_taken_from_the_address(house: House, client
 
 
 async def test_a_parameter_that_is_there_twice_is_refused(house: House, client_id: str) -> None:
-    asked = [*wanted(client_id).items(), ("redirect_uri", "https://evil.example/callback")]
+    asked = urlencode(wanted(client_id)) + "&redirect_uri=https://evil.example/callback"
     assert error_of(await house.program.get("/oauth/authorize", params=asked)) == "invalid_request"
     form = "grant_type=refresh_token&grant_type=authorization_code&client_id=x"
     typed = {"content-type": "application/x-www-form-urlencoded"}
