@@ -294,7 +294,7 @@ def stream_scope(token: str) -> dict[str, Any]:
 async def test_claude_is_known_by_its_document_without_registering(house: House, client_id: str) -> None:
     uri = CLAUDE if "code-client" not in client_id else "http://localhost:53211/callback"
     page = await house.page(client_id, redirect_uri=uri)
-    assert "known by the document" in page.text
+    assert "known by its document at <strong>claude.ai</strong>" in page.text
     pair = await house.tokens(client_id, redirect_uri=uri)
     assert await house.is_let_in(pair["access_token"])
     assert (await house.refresh(client_id, pair["refresh_token"])).status_code == 200

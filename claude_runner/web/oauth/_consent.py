@@ -9,6 +9,7 @@ import hmac
 import re
 import secrets
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -71,7 +72,9 @@ class Consent:
             client=asked.client,
             redirect=redirect,
             is_own=asked.client.source in {Source.AUTO, Source.ENVIRONMENT},
-            is_known=asked.client.source is Source.DOCUMENT,
+            known_at=urlsplit(asked.client.client_id).hostname
+            if asked.client.source is Source.DOCUMENT
+            else None,
             is_posing=_is_posing(asked.client, redirect),
             resource=asked.waiting.request.resource,
             sealed=given["request"],
