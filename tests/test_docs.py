@@ -1,9 +1,11 @@
 """What the documentation says is what the code does."""
 
 import re
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from claude_runner.config import VARIABLES
 from claude_runner.schedule import parse
@@ -38,3 +40,12 @@ def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b(?=[ `\n)])", README)) <= targets
+
+
+def test_what_is_installed_takes_every_python_that_the_readme_promises() -> None:
+    first = "3.11.0"
+    for installed in distributions():
+        wanted = installed.metadata["Requires-Python"] or ""
+        assert SpecifierSet(wanted).contains(first), (
+            f"{installed.name} {installed.version} needs Python {wanted}"
+        )
