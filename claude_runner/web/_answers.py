@@ -35,15 +35,15 @@ def error_answer(
 
 def refusal_of(error: RunnerError) -> JSONResponse:
     """Return the answer to an expected failure."""
-    return error_answer(error.code, str(error), error.status, field=error.field)
+    headers = {"Retry-After": "5"} if error.status == 503 else None
+    return error_answer(error.code, str(error), error.status, field=error.field, headers=headers)
 
 
 def mistake_of(error: Exception, path: str) -> JSONResponse:
     """Log what nobody expected and return the answer, which tells only where to find it in the log."""
     error_id = secrets.token_hex(4)
-    log.error(
-        "%s: unexpected error %s", path.partition("/webhook/")[0] or "/webhook/…", error_id, exc_info=error
-    )
+    shown = repr((path.partition("/webhook/")[0] or "/webhook/…")[:200])  # a path may hold ends of lines
+    log.error("%s: unexpected error %s", shown, error_id, exc_info=error)
     return error_answer(
         "internal_error", f"the server made a mistake; its log tells more under {error_id}", 500
     )

@@ -1,6 +1,8 @@
-"""Reads a request's body whole, within bounds: none is too large, and none comes too slowly."""
+"""Reads a request's body whole, within bounds: none is too large, none comes too slowly, and all together have room."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 from starlette.types import Message, Receive, Scope
@@ -8,6 +10,7 @@ from starlette.types import Message, Receive, Scope
 from claude_runner.errors import RunnerError
 
 LARGEST: Final = 4 * 2**20  # bytes; what the MCP SDK takes as well
+MOST_AT_ONCE: Final = 256 * 2**20  # bytes of all bodies that are being read or served
 SLOWEST_SECONDS: Final = 30.0
 
 
@@ -23,6 +26,13 @@ class TooSlowError(RunnerError):
 
     code: ClassVar[str] = "too_slow"
     status: ClassVar[int] = 408
+
+
+class BusyError(RunnerError):
+    """There is no room for a body beside all the others."""
+
+    code: ClassVar[str] = "busy"
+    status: ClassVar[int] = 503
 
 
 class GoneError(RunnerError):
@@ -51,23 +61,50 @@ async def read_body(
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value[:20]) > most):
             raise _too_large(most)
-    message = await _first(receive, seconds)
-    if not message.get("more_body", False):
-        return _checked(message.get("body", b""), most)
-    pieces = [_checked(message.get("body", b""), most)]
-    size = len(pieces[0])
+    body = bytearray()  # which many small pieces fill without taking many times their size
     try:
         async with asyncio.timeout(seconds):
-            while message.get("more_body", False):
+            while True:
                 message = await receive()
-                _refuse_gone(message)
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > most:
+                if message["type"] == "http.disconnect":
+                    raise GoneError("the client went before it had sent all of the request")
+                body += message.get("body", b"")
+                if len(body) > most:
                     raise _too_large(most)
+                if not message.get("more_body", False):
+                    return bytes(body)
     except TimeoutError:
-        raise _too_slow(seconds) from None
-    return b"".join(pieces)
+        raise TooSlowError(f"the body did not come within {seconds:g} seconds") from None
+
+
+class Room:
+    """What all bodies together may take: so many clients may each send one that nothing is left for the rest."""
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._left = most
+
+    @contextmanager
+    def counted(self, receive: Receive) -> Iterator[Receive]:
+        """Give a request's `receive` in which its body counts for as long as the context is open.
+
+        The `receive` raises `BusyError` where there is no room.
+        """
+        taken = 0
+
+        async def counting() -> Message:
+            nonlocal taken
+            message = await receive()
+            size = len(message.get("body", b""))
+            if size > self._left:
+                raise BusyError("too much is being sent at this moment; try again")
+            self._left -= size
+            taken += size
+            return message
+
+        try:
+            yield counting
+        finally:
+            self._left += taken
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
@@ -84,31 +121,5 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _first(receive: Receive, seconds: float) -> Message:
-    """Return the first piece, which mostly is there already and all there is."""
-    try:
-        async with asyncio.timeout(seconds):
-            message = await receive()
-    except TimeoutError:
-        raise _too_slow(seconds) from None
-    _refuse_gone(message)
-    return message
-
-
-def _refuse_gone(message: Message) -> None:
-    if message["type"] == "http.disconnect":
-        raise GoneError("the client went before it had sent all of the request")
-
-
-def _checked(piece: bytes, most: int) -> bytes:
-    if len(piece) > most:
-        raise _too_large(most)
-    return piece
-
-
 def _too_large(most: int) -> TooLargeError:
     return TooLargeError(f"the body has more than {most:,} bytes, the most that is taken here")
-
-
-def _too_slow(seconds: float) -> TooSlowError:
-    return TooSlowError(f"the body did not come within {seconds:g} seconds")

@@ -16,7 +16,7 @@ from claude_runner.app import App
 from claude_runner.config import is_loopback
 from claude_runner.errors import RunnerError
 from claude_runner.web._answers import error_answer, mistake_of, refusal_of
-from claude_runner.web._bodies import GoneError, read_body, replayed
+from claude_runner.web._bodies import LARGEST, SLOWEST_SECONDS, GoneError, Room, read_body, replayed
 from claude_runner.web._login import LoginGate
 from claude_runner.web._transports import MESSAGES, SSE, STREAMABLE, Transports
 from claude_runner.web._webhook import WebhookDoor
@@ -25,6 +25,8 @@ from claude_runner.web.oauth import BearerGate, oauth_routes
 WEBHOOKS: Final = "/webhook/"
 # Browsers that pages of these origins may make MCP requests from, besides the site's own and this machine's.
 TRUSTED_ORIGINS: Final = frozenset({"https://claude.ai", "https://claude.com"})
+
+LARGEST_FORM: Final = 64 * 2**10  # bytes of what is posted to a page, by whomever
 
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 
@@ -36,8 +38,9 @@ class Site:
         self._app = app
         self._transports = Transports(mcp)
         self._webhooks: ASGIApp = WebhookDoor(app)
-        self._mcp: ASGIApp = BearerGate(_buffered(self._transports), app)
-        self._pages = _buffered(_pages(app, LoginGate(app.settings, app.clock)))
+        self._mcp: ASGIApp = BearerGate(_buffered(self._transports, LARGEST), app)
+        self._pages = _buffered(_pages(app, LoginGate(app.settings, app.clock)), LARGEST_FORM)
+        self._room = Room()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -53,6 +56,14 @@ class Site:
         """Serve a request."""
         if scope["type"] != "http":
             raise RuntimeError(f"the site serves HTTP alone, not {scope['type']}")
+        if scope["method"] in _WITHOUT_BODY:
+            await self._answer(scope, receive, send)
+            return
+        with self._room.counted(receive) as counted:
+            await self._answer(scope, counted, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, and answer whatever is raised."""
         began = False
 
         async def watched(message: Any) -> None:
@@ -77,6 +88,10 @@ class Site:
         path: str = scope["path"]
         if path.startswith(WEBHOOKS):  # whose token is all that lets in: no page has it
             await self._webhooks(scope, receive, send)
+            return
+        if sum(key == b"host" for key, _ in scope["headers"]) > 1:  # RFC 9112, section 3.2
+            twice: ASGIApp = error_answer("host", "there are two Host headers", 400)
+            await twice(scope, receive, send)
             return
         host = _header(scope, b"host")
         origin = await self._app.addresses.origin(host, scope["scheme"])
@@ -138,12 +153,12 @@ async def _wrong_method(request: Request, error: Exception) -> Response:
     return error_answer("method", f"{request.method} is not served here", 405, headers=allowed)
 
 
-def _buffered(inner: ASGIApp) -> ASGIApp:
+def _buffered(inner: ASGIApp, most: int) -> ASGIApp:
     """Return the application with every body read whole, within bounds, before it is called."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in _WITHOUT_BODY:
-            receive = replayed(await read_body(scope, receive), receive)
+            receive = replayed(await read_body(scope, receive, most, SLOWEST_SECONDS), receive)
         await inner(scope, receive, send)
 
     return call
