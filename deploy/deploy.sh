@@ -189,7 +189,7 @@ services() {
     fi
     run systemctl start mcpserver-deploy.timer
     say "Claude Runner is at https://$domain; names and passwords are in /etc/mcpserver/server.env."
-    say "The firewall, where it is not up yet: ufw allow OpenSSH && ufw allow 'Nginx Full' && ufw enable"
+    say "The firewall, where it is not up yet: ufw allow OpenSSH && ufw allow 80,443/tcp && ufw enable"
 }
 
 lets_encrypt() {
