@@ -55,8 +55,17 @@ async def serve_site(site: Site, settings: Settings, stop: asyncio.Event, *, pat
                 await stop.wait()
             finally:
                 server.should_exit = True
-                await site.finish()
-                await serving
+                ending = asyncio.create_task(_end(site, serving))
+                try:
+                    await asyncio.shield(ending)
+                except asyncio.CancelledError:
+                    await ending  # whoever told it to stop may not wait; it takes no longer than it must
+                    raise
+
+
+async def _end(site: Site, serving: "asyncio.Task[None]") -> None:
+    await site.finish()
+    await serving
 
 
 def _config(site: Site, settings: Settings) -> uvicorn.Config:

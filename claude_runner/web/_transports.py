@@ -24,7 +24,9 @@ from claude_runner.web._sse import EventStreams
 
 MOST_STREAMS: Final = 2_000  # open at a time, far more than clients of one owner; each costs some memory
 REMEMBERED_SESSIONS: Final = 1_000  # that clients have ended
-CALLS_SECONDS: Final = 1.0  # what calls that are going on get once the server is told to stop
+CALLS_SECONDS: Final = (
+    0.5  # what calls get once the server is told to stop; uvicorn cuts them off after a second
+)
 SSE: Final = "/sse"
 MESSAGES: Final = "/messages/"
 STREAMABLE: Final = "/mcp"
@@ -55,6 +57,11 @@ class _Sessions(FastMCPStreamableHTTPSessionManager):
         version = _header(scope, b"mcp-protocol-version")
         await self._handle_stateless_request(version, scope, receive, send)
 
+    async def end(self) -> None:
+        """End every session, so that none waits for somebody to hear its last words."""
+        for session in list(self._server_instances.values()):
+            await session.terminate()
+
 
 class Transports:
     """The two ways of MCP over HTTP, as one ASGI application; it is served while it is open."""
@@ -78,12 +85,14 @@ class Transports:
             yield
 
     async def finish(self) -> None:
-        """End every stream at once, and calls that are not answered within a second."""
+        """End every stream at once, and calls that are not answered soon."""
         self._end(streams_alone=True)
         if self._requests:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CALLS_SECONDS):
                     await self._none_left.wait()
+        if self._sessions is not None:
+            await self._sessions.end()
         self._end(streams_alone=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
