@@ -61,7 +61,7 @@ async def test_a_stop_with_calls_and_streams_open_leaves_a_clean_end(home: Path)
     async with AsyncExitStack() as opened:
         with served(home) as site:
             web = await opened.enter_async_context(httpx2.AsyncClient(headers=site.headers))
-            for _ in range(10):
+            for _ in range(50):
                 stream = await opened.enter_async_context(web.stream("GET", f"{site.origin}/sse"))
                 assert stream.status_code == 200
             sse = Client(SSETransport(f"{site.origin}/sse", headers=site.headers))

@@ -24,9 +24,7 @@ from claude_runner.web._sse import EventStreams
 
 MOST_STREAMS: Final = 2_000  # open at a time, far more than clients of one owner; each costs some memory
 REMEMBERED_SESSIONS: Final = 1_000  # that clients have ended
-CALLS_SECONDS: Final = (
-    0.5  # what calls get once the server is told to stop; uvicorn cuts them off after a second
-)
+CALLS_SECONDS: Final = 0.5  # what calls get once the server is told to stop; uvicorn's patience is a second
 SSE: Final = "/sse"
 MESSAGES: Final = "/messages/"
 STREAMABLE: Final = "/mcp"
