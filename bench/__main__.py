@@ -12,11 +12,13 @@ from types import MappingProxyType
 from typing import Final
 
 from bench import (
+    calls,
     catalogue,
     crowd,
     first_request,
     going,
     hands,
+    idle_streams,
     invocations,
     kills,
     memory,
@@ -24,6 +26,7 @@ from bench import (
     redaction,
     slots,
     starts,
+    stops,
     succession,
     volley,
     writes,
@@ -47,6 +50,9 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "invocations": invocations.measure,
         "hands": hands.measure,
         "redaction": redaction.measure,
+        "calls": calls.measure,
+        "idle_streams": idle_streams.measure,
+        "stops": stops.measure,
     }
 )
 

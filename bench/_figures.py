@@ -26,6 +26,8 @@ class Effort:
         listings: Listings of two hundred servers.
         streams: Streams of each kind that are redacted.
         invocations: Pairs of calls of a server's tool.
+        calls: Turns of a hundred calls over the network, of each server.
+        stops: Busy servers that are stopped.
     """
 
     slots: int = 60
@@ -41,6 +43,8 @@ class Effort:
     listings: int = 50
     streams: int = 5
     invocations: int = 300
+    calls: int = 15
+    stops: int = 5
 
 
 @dataclass(frozen=True, slots=True)
