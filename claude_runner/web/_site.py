@@ -89,9 +89,8 @@ class Site:
         if path.startswith(WEBHOOKS):  # whose token is all that lets in: no page has it
             await self._webhooks(scope, receive, send)
             return
-        if sum(key == b"host" for key, _ in scope["headers"]) > 1:  # RFC 9112, section 3.2
-            twice: ASGIApp = error_answer("host", "there are two Host headers", 400)
-            await twice(scope, receive, send)
+        if (malformed := _malformed(scope)) is not None:
+            await malformed(scope, receive, send)
             return
         host = _header(scope, b"host")
         origin = await self._app.addresses.origin(host, scope["scheme"])
@@ -162,6 +161,15 @@ def _buffered(inner: ASGIApp, most: int) -> ASGIApp:
         await inner(scope, receive, send)
 
     return call
+
+
+def _malformed(scope: Scope) -> ASGIApp | None:
+    """Return the answer to what no two programs read alike."""
+    if sum(key == b"host" for key, _ in scope["headers"]) > 1:  # RFC 9112, section 3.2
+        return error_answer("host", "there are two Host headers", 400)
+    if not scope["query_string"].isascii():  # RFC 3986, section 2.1
+        return error_answer("query", "the address has characters that must be percent-encoded", 400)
+    return None
 
 
 def _may_ask(scope: Scope, own: str | None) -> bool:

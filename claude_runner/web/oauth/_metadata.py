@@ -57,7 +57,7 @@ async def _resource(request: Request) -> Response:
     origin: str = request.state.origin
     return _document(
         {
-            "resource": origin + request.url.path.removeprefix(PROTECTED_RESOURCE),
+            "resource": origin + request.scope["path"].removeprefix(PROTECTED_RESOURCE),
             "authorization_servers": [origin],
             "scopes_supported": [SCOPE],
             "bearer_methods_supported": ["header"],
