@@ -175,7 +175,7 @@ def world() -> Iterator[World]:
         system = System(folder)
 
         class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
+            def handle(self) -> None:  # type: ignore[explicit-override]  # typing.override is of 3.12
                 system.tell(self.rfile.readline().decode().strip())
                 self.wfile.write(b"0")
 
