@@ -30,8 +30,9 @@ from claude_runner.errors import NotFoundError, UnavailableError
 from claude_runner.hub import Hub, Topic
 from tests.oauth import CALLBACK, ORIGIN, VERIFIER, challenge
 from tests.parts import logged
+from tests.served import variables
 from tests.support import MORNING, PATIENCE, FakeAgent, FakeClock
-from tests.test_server import ROOT, variables
+from tests.test_server import ROOT
 
 FRAME = """\
 ============================================================

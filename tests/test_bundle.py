@@ -16,8 +16,9 @@ from fastmcp.client.transports import StdioTransport
 from bundle import pack
 from claude_runner import __version__
 from tests.node_tools import node, npm_tool
+from tests.served import variables
 from tests.support import content
-from tests.test_server import JOB, ROOT, variables
+from tests.test_server import JOB, ROOT
 
 MANIFEST: dict[str, Any] = json.loads((ROOT / "bundle" / "manifest.json").read_text(encoding="utf-8"))
 REGISTRY: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))

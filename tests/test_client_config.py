@@ -13,7 +13,8 @@ from claude_runner.client_config import Surface, client_config
 from claude_runner.config import Settings
 from claude_runner.db import open_database
 from claude_runner.settings import StoredSettings
-from tests.test_server import ROOT, end, server, variables
+from tests.served import variables
+from tests.test_server import ROOT, end, server
 
 COMMAND = ("/my tools/python", "/my tools/server.py")
 

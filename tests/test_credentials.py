@@ -22,8 +22,9 @@ from claude_runner.db import Database, open_database
 from claude_runner.errors import InvalidError, NotFoundError, UnavailableError
 from claude_runner.hub import Change, Hub, Topic
 from tests.parts import logged
+from tests.served import variables
 from tests.support import MORNING, PATIENCE
-from tests.test_server import ROOT, variables
+from tests.test_server import ROOT
 
 KEYS = [base64.urlsafe_b64encode(bytes([number] * 32)).decode() for number in range(3)]
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\nIBADAN\n-----END PRIVATE KEY-----\n"

@@ -19,6 +19,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 from claude_runner import __version__
+from tests.served import free_port, variables
 from tests.support import content
 
 ROOT = Path(__file__).parent.parent
@@ -33,12 +34,6 @@ INITIALIZE = {
     },
 }
 JOB = {"name": "brief", "cron": "0 9 * * 1-5", "prompt": "say hello", "timezone": "Europe/Berlin"}
-
-
-def variables(home: Path, **more: str) -> dict[str, str]:
-    """What Claude Desktop would start it with, and no more."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "RUNNER_HOME": str(home), **kept, **more}
 
 
 @contextmanager
@@ -76,11 +71,6 @@ def end(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
 def taken_port() -> Iterator[int]:
     with closing(socket.create_server(("127.0.0.1", 0))) as holder:
         yield holder.getsockname()[1]
-
-
-def free_port() -> int:
-    with taken_port() as port:
-        return port
 
 
 def test_it_answers_over_stdio_makes_its_database_and_ends_with_its_client(tmp_path: Path) -> None:
