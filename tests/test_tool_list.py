@@ -18,6 +18,11 @@ REPLACES = (False, True, True, False)
 DELETES = (False, True, False, False)
 JOB = "tools timezone timeout_minutes model enabled profile commands"
 
+WEBHOOK = (
+    "tools profile commands model timeout_minutes signature signing_secret filter plain_fields max_per_minute"
+    " max_wait_seconds enabled"
+)
+
 
 class Told(NamedTuple):
     """What a tool is to tell of itself; parameters are separated by spaces."""
@@ -37,6 +42,16 @@ TOOLS = {
     "list_runs": Told(READS, "", "job_id state trigger since until limit cursor webhook_id"),
     "get_run": Told(READS, "run_id", "output_offset output_limit events_after events_limit"),
     "kill_run": Told(REPLACES, "run_id"),
+    "create_webhook": Told(MAKES, "name prompt_template", f"description {WEBHOOK}"),
+    "list_webhooks": Told(READS),
+    "get_webhook": Told(READS, "webhook_id"),
+    "update_webhook": Told(
+        REPLACES, "webhook_id", f"name prompt_template description {WEBHOOK} rotate_token"
+    ),
+    "delete_webhook": Told(DELETES, "webhook_id"),
+    "test_webhook": Told(READS, "webhook_id", "payload delivery_id prompt_template"),
+    "list_webhook_deliveries": Told(READS, "webhook_id", "limit cursor"),
+    "replay_webhook_delivery": Told((False, False, False, True), "delivery_id"),
     "list_tool_calls": Told(READS, "", "run_id server limit cursor"),
     "create_mcp_server": Told(MAKES, "name code", "description env_vars"),
     "list_dynamic_mcp_servers": Told(READS),

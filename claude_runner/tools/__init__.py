@@ -23,12 +23,14 @@ from claude_runner.tools.rehearsing import RehearsalTools
 from claude_runner.tools.resources import Resources
 from claude_runner.tools.runs import RunTools
 from claude_runner.tools.servers import ServerTools
+from claude_runner.tools.webhooks import WebhookTools
 
 __all__ = ["GROUPS", "build_mcp", "serve_stdio", "warm_up"]
 
 GROUPS: Final[tuple[type[ToolGroup], ...]] = (
     JobTools,
     RunTools,
+    WebhookTools,
     CallTools,
     ServerTools,
     FixedServerTools,
@@ -44,7 +46,8 @@ one execution of it, with output, tokens and cost. Schedules are cron expression
 own: repeat next_runs to the user instead of working times out, and tell them every line of tool_warnings.
 What jobs lack to do their work is given by tool servers: list_fixed_mcp_servers and list_dynamic_mcp_servers show those
 there are, create_mcp_server makes one of Python code. Keys are set by set_server_credential, never written into code or
-prompts. rehearse_job tells, at no cost, whether a job would run and what is missing.
+prompts. Other services start a prompt by a webhook: create_webhook answers the address that they post to. rehearse_job
+tells, at no cost, whether a job would run and what is missing.
 """
 
 # What stays as it is while a server runs; a client need not ask for it each time (resources change, and are asked for).
