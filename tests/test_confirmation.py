@@ -149,11 +149,14 @@ async def test_a_question_names_the_thing_and_what_goes_with_it(app: App, server
         added = {"name": "outside", "command": "true"}
         await claude.call_tool("add_external_server", added)
         await refusal(claude, "remove_external_server", name="outside")
+        hook = content(await claude.call_tool("create_webhook", {"name": "Items", "prompt_template": "go"}))
+        await refusal(claude, "delete_webhook", webhook_id=hook["id"])
     assert user.asked == [
         'Delete the job "Morning brief" with its 12 runs and their outputs?',
         "Delete the tool server weather with its code in all versions, its files and its credentials?",
         "Delete the credential SENDGRID_API_KEY of the tool server email? email can't do without it.",
         "Remove the external tool server outside with its files here and its credentials?",
+        'Delete the webhook "Items" with its address and its deliveries?',
     ]
 
 
