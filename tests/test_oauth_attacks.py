@@ -661,6 +661,18 @@ async def test_a_parameter_that_is_there_twice_is_refused(house: House, client_i
     assert error_of(done) == "invalid_request"
 
 
+@pytest.mark.parametrize("more", [{"state": "x" * 4097}, {"request": "e30.e30."}, {"request_uri": "urn:x"}])
+async def test_what_is_too_much_to_ask_is_refused(
+    house: House, client_id: str, more: dict[str, str | None]
+) -> None:
+    assert answered(await house.asked(client_id, **more))["error"] == "invalid_request"
+
+
+async def test_an_exchange_of_nothing_is_refused(house: House, client_id: str) -> None:
+    done = await house.program.post("/oauth/token", data={"client_id": client_id})
+    assert error_of(done) == "invalid_request"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
