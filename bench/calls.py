@@ -31,7 +31,7 @@ from claude_runner.app import open_app
 from claude_runner.config import Settings
 from claude_runner.tools import build_mcp, warm_up
 from claude_runner.web import build_site, serve_site
-from tests.served import free_port
+from tests.sites import free_port
 from tests.support import FakeAgent
 from tests.wire import NEWEST, modern
 

@@ -47,7 +47,7 @@ async def _weigh() -> float:
         streams += await _opened(site, WEIGHED)
         grown = _memory(site) - before
         for stream in streams:
-            stream.vanish()
+            stream.close()
         return grown / WEIGHED / 1024
 
 

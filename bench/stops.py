@@ -55,7 +55,7 @@ async def _stop(home: Path) -> tuple[float, list[str]]:
             seconds = time.perf_counter() - begun
         await asyncio.gather(*calls, return_exceptions=True)
         for stream in streams:
-            stream.vanish()
+            stream.close()
     faults = [f"it ended with {code}"] * (code != 0)
     faults += [line for line in said.splitlines() if "Traceback" in line]
     return seconds, faults + _faults_of(home)

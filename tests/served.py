@@ -2,13 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.sites import free_port
 
 SERVER = Path(__file__).resolve().parent.parent / "server.py"
 PATIENCE = 20.0  # seconds
@@ -89,9 +90,3 @@ def variables(home: Path, **more: str) -> dict[str, str]:
     """The least that the server is started with."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     return {"PATH": os.environ["PATH"], "HOME": str(home), "RUNNER_HOME": str(home), **kept, **more}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port

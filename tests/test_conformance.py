@@ -12,13 +12,13 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from claude_runner.app import background, open_app
+from claude_runner.app import open_app
 from claude_runner.config import Login, Settings
 from claude_runner.tools import build_mcp
-from claude_runner.web import Site, serve_site
+from claude_runner.web import Site
 from tests.conformance_fixture import add_fixtures
 from tests.node_tools import npm_tool
-from tests.served import free_port
+from tests.sites import free_port, on_free_port, serving
 from tests.support import PATIENCE, FakeAgent
 
 OWNER = Login("alice", "the owner's password")
@@ -79,19 +79,15 @@ class Judged:
 @pytest.fixture(scope="module")
 async def judged(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Judged]:
     home = tmp_path_factory.mktemp("judged")
-    settings = Settings(home=home, port=free_port(), dashboard=OWNER)
+    settings = on_free_port(Settings(home=home, dashboard=OWNER))
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(open_app(settings, agent=FakeAgent()))
         mcp = await build_mcp(app)
         add_fixtures(mcp)
         site = _Introducing(app, mcp)
-        origin = f"http://127.0.0.1:{settings.port}"
         await app.auth.ensure_client(app.clock.now())
-        site.token = await app.auth.personal_token(app.clock.now(), origin)
-        stop = asyncio.Event()
-        await stack.enter_async_context(background(serve_site(site, settings, stop, patient=False)))
-        stack.callback(stop.set)
-        yield Judged(origin, home)
+        site.token = await app.auth.personal_token(app.clock.now(), app.addresses.local)
+        yield Judged(await stack.enter_async_context(serving(app, site=site)), home)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from fastmcp import Client
 from fastmcp.client.transports import SSETransport, StreamableHttpTransport
 
 from claude_runner.config import Settings
-from tests.served import Served, free_port, served
+from tests.served import Served, served
+from tests.sites import free_port
 from tests.support import content
 from tests.tool_servers import comes, put
 from tests.wire import Stream, modern
@@ -85,7 +86,7 @@ async def test_clients_that_vanish_in_mid_call_leave_the_server_well(home: Path)
         stream = await Stream.open(site.port, site.token)
         await stream.say("tools/call", hold, number=2)
         await comes(held.exists)
-        stream.vanish()
+        stream.close()
         held.unlink()
         headers, body = modern("tools/call", hold)
         async with httpx2.AsyncClient(headers=site.headers) as web:

@@ -19,7 +19,8 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 from claude_runner import __version__
-from tests.served import free_port, variables
+from tests.served import variables
+from tests.sites import free_port
 from tests.support import content
 
 ROOT = Path(__file__).parent.parent

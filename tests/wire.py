@@ -39,7 +39,7 @@ class Stream:
     async def open(cls, port: int, token: str) -> Self:
         """Open a stream and introduce the client."""
         stream = cls(port, token, *await asyncio.open_connection("127.0.0.1", port))
-        stream.writer.write(_request("GET /sse", port, token, "Accept: text/event-stream"))
+        stream.writer.write(request("GET /sse", port, token, "Accept: text/event-stream"))
         stream.endpoint = (await stream.event())[1]
         await stream.say("initialize", CLIENT, number=1)
         await stream.event()
@@ -64,16 +64,17 @@ class Stream:
         body = json.dumps(message if number is None else {**message, "id": number})
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = ("Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close")
-        writer.write(_request(f"POST {self.endpoint}", self.port, self.token, *head) + body.encode())
+        writer.write(request(f"POST {self.endpoint}", self.port, self.token, *head) + body.encode())
         answer = await reader.read()
         writer.close()
         assert b" 202 " in answer.splitlines()[0], answer
 
-    def vanish(self) -> None:
+    def close(self) -> None:
         """Be gone, without a word."""
         self.writer.transport.abort()
 
 
-def _request(line: str, port: int, token: str, *head: str) -> bytes:
+def request(line: str, port: int, token: str, *head: str) -> bytes:
+    """Return the head of a request that has a token."""
     lines = (f"{line} HTTP/1.1", f"Host: localhost:{port}", f"Authorization: Bearer {token}", *head)
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()

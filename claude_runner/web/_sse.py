@@ -27,7 +27,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from claude_runner.errors import InvalidError, NotFoundError
+from claude_runner.errors import NotFoundError
+from claude_runner.web._answers import error_answer
 
 PING_SECONDS: Final = 15.0  # proxies give a silent stream up after a minute
 
@@ -84,7 +85,6 @@ class EventStreams:
 
         Raises:
             NotFoundError: There is no such stream, or it is another's: who asks is not told which.
-            InvalidError: What was posted is no message.
         """
         named = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])
         session = self._sessions.get(named[0])
@@ -94,8 +94,9 @@ class EventStreams:
             message = jsonrpc_message_adapter.validate_json(
                 await Request(scope, receive).body(), by_name=False
             )
-        except ValidationError as error:
-            raise InvalidError("this is no JSON-RPC message") from error
+        except ValidationError:
+            await error_answer("invalid", "this is no JSON-RPC message", 400)(scope, receive, send)
+            return
         await Response("Accepted", status_code=202)(scope, receive, send)
         # Without `receive`, through which the connection would be kept for as long as the message.
         metadata = ServerMessageMetadata(request_context=Request(scope))
