@@ -27,7 +27,8 @@ from claude_runner.hub import Hub
 from claude_runner.webhooks import WebhookDraft, Webhooks
 from tests.conftest import need
 from tests.scripted_model import scripted_model
-from tests.served import Served, free_port, served
+from tests.served import Served, served
+from tests.sites import free_port
 from tests.support import content
 
 DEPLOY: Final = Path(__file__).parent.parent / "deploy"

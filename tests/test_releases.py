@@ -20,7 +20,7 @@ import pytest
 
 from claude_runner.db._migrations import SCHEMA, migrate
 from tests.conftest import need
-from tests.served import free_port
+from tests.sites import free_port
 
 DEPLOY: Final = Path(__file__).parent.parent / "deploy"
 IS_ROOT: Final = os.geteuid() == 0
