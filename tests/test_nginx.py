@@ -1,5 +1,6 @@
 """The real nginx as it is deployed, before the real server, and before one that shows what it gets."""
 
+import asyncio
 import http.server
 import json
 import os
@@ -9,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from claude_runner.db import open_database
 from claude_runner.hub import Hub
 from claude_runner.webhooks import WebhookDraft, Webhooks
 from tests.conftest import need
-from tests.scripted_model import scripted_model
 from tests.served import Served, served
 from tests.sites import free_port
 from tests.support import content
@@ -265,21 +265,26 @@ def test_too_many_at_once_are_told_when_to_come_again_and_no_log_has_the_token(m
 
 
 @pytest.fixture(scope="module")
-async def deployed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Front, Served, str]]:
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Served, str]]:
     """nginx before the real server, and the path of a webhook."""
     home, port = tmp_path_factory.mktemp("home"), free_port()
-    settings = Settings(home=home)
+    token = asyncio.run(_new_webhook(Settings(home=home)))
+    with serving(tmp_path_factory.mktemp("nginx"), port) as front:
+        settled = {
+            "ANTHROPIC_BASE_URL": "http://127.0.0.1:1",  # what is started by the webhook is of no interest here
+            "ANTHROPIC_API_KEY": "none",
+            "PUBLIC_URL": front.origin,
+            "DASHBOARD_USERNAME": "owner",
+            "DASHBOARD_PASSWORD": "a password of the owner",
+        }
+        with served(home, port, **settled) as server:
+            yield front, server, f"/webhook/{token}"
+
+
+async def _new_webhook(settings: Settings) -> str | None:
     async with open_database(settings.database_path) as database:
         webhooks = Webhooks(database, Hub(), Sealing(settings))
-        webhook = await webhooks.add(WebhookDraft("posts", "look at {{payload}}"), SystemClock().now())
-    with serving(tmp_path_factory.mktemp("nginx"), port) as front:
-        async with scripted_model() as model:
-            settled = {
-                "ANTHROPIC_BASE_URL": model.base_url, "ANTHROPIC_API_KEY": model.api_key, "PUBLIC_URL": front.origin,
-                "DASHBOARD_USERNAME": "owner", "DASHBOARD_PASSWORD": "a password of the owner",
-            }  # fmt: skip
-            with served(home, port, **settled) as server:
-                yield front, server, f"/webhook/{webhook.token}"
+        return (await webhooks.add(WebhookDraft("posts", "look at {{payload}}"), SystemClock().now())).token
 
 
 @pytest.mark.parametrize("kind", [SSETransport, StreamableHttpTransport])
