@@ -120,6 +120,14 @@ async def test_nobody_waits_longer_than_a_quarter_of_an_hour(gate: LoginGate, cl
     assert await status(gate, request(authorization=basic())) == 200
 
 
+async def test_whoever_guesses_for_weeks_waits_as_long_each_time(gate: LoginGate, clock: FakeClock) -> None:
+    for _ in range(1100):
+        assert await status(gate, request(authorization=basic(secret="wrong"))) == 401
+        clock.move(LONGEST_WAIT_SECONDS)
+    assert await status(gate, request(authorization=basic(secret="wrong"))) == 401
+    assert await status(gate, request(authorization=basic())) == 429
+
+
 async def test_one_address_does_not_lock_out_another(gate: LoginGate) -> None:
     for _ in range(FREE_TRIES):
         await gate.refusal(request(authorization=basic(secret="wrong")))
@@ -132,6 +140,13 @@ async def test_the_addresses_of_one_ipv6_network_are_one(gate: LoginGate) -> Non
         await gate.refusal(request(client=f"2001:db8::{number}", authorization=basic(secret="wrong")))
     assert await status(gate, request(client="2001:db8::ffff", authorization=basic())) == 429
     assert await status(gate, request(client="2001:db8:0:1::1", authorization=basic())) == 200
+
+
+async def test_an_ipv4_address_is_one_however_it_is_written(gate: LoginGate) -> None:
+    for _ in range(FREE_TRIES):
+        await gate.refusal(request(client="::ffff:203.0.113.9", authorization=basic(secret="wrong")))
+    assert await status(gate, request(client="203.0.113.9", authorization=basic())) == 429
+    assert await status(gate, request(client="::ffff:203.0.113.10", authorization=basic())) == 200
 
 
 async def test_asking_without_a_login_is_no_wrong_one(gate: LoginGate) -> None:
@@ -212,6 +227,14 @@ async def test_without_a_login_nobody_else_is(open_gate: LoginGate, changed: dic
     assert refusal is not None
     assert refusal.status_code == 403
     assert b"DASHBOARD_USERNAME" in refusal.body
+
+
+async def test_without_a_login_a_proxy_that_says_nothing_of_itself_is_told_by_its_http(
+    open_gate: LoginGate,
+) -> None:
+    asked = request(**LOCAL)
+    asked.scope["http_version"] = "1.0"
+    assert await status(open_gate, asked) == 403
 
 
 async def test_without_a_login_other_sites_forms_are_refused_as_well(open_gate: LoginGate) -> None:

@@ -23,6 +23,7 @@ from claude_runner.web._answers import error_answer
 
 FREE_TRIES: Final = 5  # wrong logins before an address has to wait
 LONGEST_WAIT_SECONDS: Final = 900.0
+MOST_DOUBLINGS: Final = 10  # of a second, beyond the longest wait
 REMEMBERED: Final = 10_000  # addresses whose wrong logins are counted
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -90,7 +91,8 @@ class LoginGate:
         self._failures.move_to_end(address)
         failures.count += 1
         if failures.count >= FREE_TRIES:
-            failures.wait_until = now + min(2.0 ** (failures.count - FREE_TRIES), LONGEST_WAIT_SECONDS)
+            doublings = min(failures.count - FREE_TRIES, MOST_DOUBLINGS)
+            failures.wait_until = now + min(2.0**doublings, LONGEST_WAIT_SECONDS)
         while len(self._failures) > REMEMBERED:
             self._failures.popitem(last=False)
 
@@ -106,6 +108,10 @@ def _is_of_another_site(request: Request) -> bool:
 
 def _is_on_this_machine(request: Request) -> bool:
     if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    if (
+        request.scope.get("http_version") == "1.0"
+    ):  # which no browser speaks, and nginx does unless told otherwise
         return False
     return is_loopback(request.client.host) and is_loopback(request.url.hostname or "")
 
@@ -145,5 +151,7 @@ def network_of(request: Request) -> str:
     with suppress(ValueError):
         address = ip_address(host)
         if isinstance(address, IPv6Address):
+            if address.ipv4_mapped is not None:
+                return str(address.ipv4_mapped)
             return str(ip_network((address, 64), strict=False))
     return host
