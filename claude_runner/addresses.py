@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from claude_runner.config import Settings, is_loopback
+from claude_runner.config import Settings, is_host, is_loopback
 from claude_runner.errors import InvalidError
 from claude_runner.settings import StoredSettings
 
@@ -64,7 +64,9 @@ class Addresses:
             host: The request's Host header: a name or an address, and a port where it is not the scheme's own.
             scheme: `http` or `https`, as the client or a trusted proxy has it.
         """
-        host = host.casefold()
+        if scheme not in _DEFAULT_PORTS or not is_host(host):
+            return None
+        host = host.lower()
         if (own := self._own(host, scheme)) is not None:
             return own
         for base in (self.settings.public_url, self.tunnel):
@@ -75,13 +77,7 @@ class Addresses:
 
     def _own(self, host: str, scheme: str) -> str | None:
         """Return the origin where the host is this machine itself, by whatever port it was forwarded."""
-        try:
-            url = urlsplit(f"{scheme}://{host}")
-            name = url.hostname or ""
-        except ValueError:
-            return None
-        if not name or not _is_host(host):
-            return None
+        name = urlsplit(f"{scheme}://{host}").hostname or ""
         served = is_loopback(name) if is_loopback(self.settings.host) else self._names_this_machine(name)
         return origin_of(f"{scheme}://{host}") if served else None
 
@@ -109,13 +105,4 @@ def origin_of(url: str) -> str:
 
 def same_host(base: str, host: str) -> bool:
     """Tell whether a Host header is that of a base URL; the scheme's own port may be named or not."""
-    parts = urlsplit(base)
-    return origin_of(base) == origin_of(f"{parts.scheme}://{host}") if _is_host(host) else False
-
-
-def _is_host(host: str) -> bool:
-    try:
-        parts = urlsplit(f"http://{host}")
-        return parts.netloc == host and bool(parts.hostname) and parts.username is None and parts.port != 0
-    except ValueError:
-        return False
+    return origin_of(base) == origin_of(f"{urlsplit(base).scheme}://{host}")

@@ -6,7 +6,9 @@ import sqlite3
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
+from claude_runner.config import is_host
 from claude_runner.db import Database
 from claude_runner.permissions import Profile, Rights
 
@@ -76,7 +78,7 @@ class StoredSettings:
         value = None if row is None else _read(row["value"])
         if not isinstance(value, str) or value == DEFAULTS["webhook_base_url"]:
             return None
-        return value.rstrip("/") if value.startswith(("http://", "https://")) else None
+        return value.rstrip("/") if _is_url(value) else None
 
     async def rights(self) -> Rights:
         """Return what the owner has decided about permission profiles."""
@@ -112,6 +114,12 @@ def followup_caps(c: sqlite3.Connection) -> FollowUpCaps:
         return FollowUpCaps()
     given = {name: value[name] for name in FollowUpCaps._fields if _is_amount(value.get(name))}
     return FollowUpCaps(**given)
+
+
+def _is_url(text: str) -> bool:
+    with suppress(ValueError):  # brackets that hold no address
+        return text.startswith(("http://", "https://")) and is_host(urlsplit(text).netloc)
+    return False
 
 
 def _is_amount(value: object) -> bool:

@@ -44,7 +44,20 @@ async def test_public_url_comes_before_all(app: App, tmp_path: Path) -> None:
     assert await known.base() == "https://runner.example.org"
 
 
-@pytest.mark.parametrize("junk", ['"ftp://x"', "7", "not JSON", '""', "null"])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        '"ftp://x"',
+        '"https://x:port"',
+        '"https://[x"',
+        '"https://"',
+        '"https://b\xfccher.example"',
+        "7",
+        "not JSON",
+        '""',
+        "null",
+    ],
+)
 async def test_a_stored_base_that_is_no_url_counts_as_none(app: App, junk: str) -> None:
     await store_base(app, junk)
     assert await app.addresses.base() == "http://localhost:8080"
@@ -93,11 +106,21 @@ async def test_a_client_is_told_the_origin_it_came_by(
         "192.0.2.1",
         "127.0.0.1.nip.io",
         "0",
+        "\xb5.localhost",  # which becomes a letter that no header can carry
+        'a"b.localhost',
+        "a b.localhost",
+        '[::1%25"><x]:80',
+        "[::::]",
+        "[127.0.0.1]",
     ],
 )
 async def test_a_host_that_is_not_ours_has_no_origin(app: App, tmp_path: Path, host: str) -> None:
     known = addresses(app, tmp_path, public_url="https://runner.example.org")
     assert await known.origin(host, "http") is None
+
+
+async def test_only_what_is_http_has_an_origin(app: App) -> None:
+    assert await app.addresses.origin("localhost:8080", "wss") is None
 
 
 async def test_a_server_that_others_reach_is_known_by_its_addresses_but_by_no_name(

@@ -1,6 +1,7 @@
 """What the environment decides, read once, and the clock: the two things the outside world passes in."""
 
 from claude_runner.config._clock import Clock, SystemClock
+from claude_runner.config._reading import is_host
 from claude_runner.config._settings import (
     CHECKOUT,
     Login,
@@ -21,5 +22,6 @@ __all__ = [
     "Transport",
     "Variable",
     "default_concurrency",
+    "is_host",
     "is_loopback",
 ]

@@ -3,13 +3,30 @@
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
 from claude_runner.errors import InvalidError
 
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
+
+
+def is_host(text: str) -> bool:
+    """Tell whether a text is a name or an address as URLs and Host headers have it, and a port or none (RFC 3986, 3.2).
+
+    A name has only what DNS and certificates know: one of other letters is there as `xn--…` (RFC 5891).
+    """
+    match = _HOST.fullmatch(text)
+    if match is None or not 0 < int(match["port"] or 1) < 65536:
+        return False
+    if match["address"] is not None:
+        try:
+            IPv6Address(match["address"])
+        except ValueError:
+            return False
+    return True
 
 
 def choice(
@@ -55,10 +72,10 @@ def base_url(given: Mapping[str, str], name: str) -> str | None:
     text = given.get(name)
     if text is None:
         return None
-    with suppress(ValueError):  # a port that is no number
+    with suppress(ValueError):  # brackets that hold no address
         url = urlsplit(text.strip())
-        plain = url.username is None and url.path in {"", "/"} and not url.query and not url.fragment
-        if url.scheme in {"http", "https"} and url.hostname and url.port != 0 and plain:
+        plain = url.path in {"", "/"} and not url.query and not url.fragment
+        if url.scheme in {"http", "https"} and is_host(url.netloc) and plain:
             return f"{url.scheme}://{url.netloc.lower()}"
     raise InvalidError(f"{name} is {text!r}; it must be like https://runner.example.org", field=name)
 

@@ -135,6 +135,8 @@ class Settings:
         host = given.get("HOST", LOOPBACK[0]).strip()
         public_url = read.base_url(given, "PUBLIC_URL")
         dashboard = read.pair(given, "DASHBOARD_USERNAME", "DASHBOARD_PASSWORD")
+        if dashboard is not None and ":" in dashboard[0]:  # RFC 7617, section 2
+            raise InvalidError("DASHBOARD_USERNAME can't have a colon in it", field="DASHBOARD_USERNAME")
         client = read.pair(given, "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
         transport = Transport(read.choice(given, "MCP_TRANSPORT", "both", tuple(Transport)))
         if transport is not Transport.STDIO and dashboard is None:
