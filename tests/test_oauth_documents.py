@@ -41,6 +41,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         "https://example.com/a/../b",
         "https://example.com/a#b",
         "https://" + "a" * 600 + ".example/x",
+        "https://" + "a" * 64 + ".example/x",  # more than a label of DNS has
+        "https://a..example/x",
     ],
 )
 async def test_ssrf_by_a_clients_document_is_refused(house: House, client_id: str) -> None:
@@ -146,6 +148,7 @@ async def test_a_document_that_could_not_be_had_is_not_asked_for_again_at_once(
         {"redirect_uris": []},
         {"redirect_uris": ["http://localhost:*/callback", "https://*.example.com/x", "http://evil.example/"]},
         {"redirect_uris": None},
+        {"redirect_uris": ["https://[1:2]/x", "https://[::::]/x", "https://[...]/x"]},
         {"token_endpoint_auth_method": "client_secret_post"},
         {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://client.example.com/jwks"},
         {"client_name": "x" * 6000},
@@ -157,6 +160,15 @@ async def test_a_document_that_can_not_be_used_is_refused(
 ) -> None:
     web.answer = document_at(**changes)
     with pytest.raises(OAuthError):
+        await documents.find(ADDRESS, request())
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000, b'{"a":' * 1000, b"\xff", b"9" * 5000, b""])
+async def test_a_document_that_can_not_be_read_is_refused(
+    documents: Documents, web: Web, content: bytes
+) -> None:
+    web.answer = httpx2.Response(200, content=content, headers={"content-type": "application/json"})
+    with pytest.raises(OAuthError, match="can't be had"):
         await documents.find(ADDRESS, request())
 
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from claude_runner.auth._refusals import OAuthError, Refusal
+from claude_runner.config import is_host
 
 LONGEST: Final = 2000  # characters
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -23,7 +24,7 @@ NATIVE: Final = tuple(  # of Claude Code, FastMCP's client and the inspector; ea
 
 # Lower case alone, no user, no wildcard, no fragment, no backslash: nothing that two readers read differently.
 _URI: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<scheme>https?)://(?P<where>(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?)"
     r"(?P<rest>(?:/[A-Za-z0-9._~!$&'()+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()+,;=:@%/?-]*)?)"
 )
 # Parameters of the answer (RFC 6749, section 4.1.2; RFC 9207), which must not be there twice.
@@ -56,7 +57,7 @@ def parse_redirect(uri: str) -> Redirect:
         OAuthError: It is none: `https`, or `http` on this computer alone, and plain.
     """
     match = _URI.fullmatch(uri) if len(uri) <= LONGEST else None
-    if match is None or not _is_port(match["port"]) or _wanders(match["rest"]) or _answers(match["rest"]):
+    if match is None or not is_host(match["where"]) or _wanders(match["rest"]) or _answers(match["rest"]):
         raise OAuthError(
             Refusal.INVALID_REDIRECT_URI,
             f"{uri[:200]!r} can't be a redirect URI: it must be a plain https URL, its host in lower case, without"
@@ -89,10 +90,6 @@ def _is_same(asked: Redirect, known: Redirect) -> bool:
     if known.is_loopback and known.scheme == "http":
         return asked._replace(port=None) == known._replace(port=None)
     return asked == known
-
-
-def _is_port(port: str | None) -> bool:
-    return port is None or 0 < int(port) < 65536
 
 
 def _wanders(rest: str) -> bool:
