@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_runner.auth import OAuthError, is_redirect
+from claude_runner.auth import CLAUDE, OAuthError, is_redirect
 from claude_runner.auth._grants import GRACE
 from claude_runner.auth._registry import MOST_UNUSED, UNUSED_REST
 from claude_runner.auth._tokens import verified_access
@@ -357,6 +357,28 @@ async def test_a_redirect_that_changes_before_the_exchange_is_refused(house: Hou
     code = await house.code(client_id)
     swapped = await house.exchange(client_id, code, redirect_uri="https://app.example.com/other")
     assert error_of(swapped) == "invalid_grant"
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+async def test_nobodys_browser_is_sent_to_a_strangers_address_before_the_owner_was_asked(
+    house: House,
+) -> None:
+    client_id = (await house.client("https://evil.example/phish"))["client_id"]
+    asked = wanted(client_id, redirect_uri="https://evil.example/phish", response_type="nonsense")
+    refused = await house.browser.get("/oauth/authorize", params=asked, headers=BROWSER)
+    assert refused.status_code == 400
+    assert "location" not in refused.headers
+    assert "Response_type must be code" in refused.text
+
+
+@pytest.mark.parametrize("uri", ["http://localhost:3118/callback", CLAUDE[0]])
+async def test_a_browser_is_sent_back_to_its_own_machine_and_to_claude(house: House, uri: str) -> None:
+    client_id = (await house.client(uri))["client_id"]
+    asked = wanted(client_id, redirect_uri=uri, response_type="nonsense")
+    sent = await house.browser.get("/oauth/authorize", params=asked, headers=BROWSER)
+    assert answered(sent)["error"] == "unsupported_response_type"
 
 
 async def test_one_of_several_redirects_must_be_named(house: House) -> None:

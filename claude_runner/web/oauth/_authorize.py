@@ -1,7 +1,8 @@
 """The authorization endpoint: looks at what a client asks for, and sends the browser on to the owner's consent.
 
-Whoever names a redirect URI that is not his own is told so here and never sent there (RFC 9700, section 4.11); whoever
-names his own hears there what is wrong with the rest.
+Whoever names a redirect URI that is not the client's is told so here and never sent there (RFC 9700, section 4.11.1).
+What is wrong with the rest is told to the client there; but as anybody may register, no browser is sent to a stranger's
+address before the owner was asked (section 4.11.2): it is shown here.
 """
 
 import re
@@ -14,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from claude_runner.app import App
 from claude_runner.auth import (
+    CLAUDE,
     LONGEST_STATE,
     SCOPE,
     Client,
@@ -21,6 +23,7 @@ from claude_runner.auth import (
     OAuthError,
     Refusal,
     canonical,
+    parse_redirect,
     resources_of,
 )
 from claude_runner.web.oauth._answers import NOT_KEPT, answer, words_of
@@ -55,6 +58,8 @@ class Authorization:
         try:
             wanted = _wanted(asked, client, redirect_uri, issuer)
         except OAuthError as error:
+            if _is_a_browser(request) and not _is_known(redirect_uri):
+                return refused_here(request, error)
             return send_back(redirect_uri, words_of(error), state, issuer)
         sealed = self._app.auth.seal(wanted, self._app.clock.now())
         return _to(f"{issuer}/oauth/consent?{urlencode({'request': sealed})}", 302)
@@ -82,9 +87,18 @@ def send_back(redirect_uri: str, words: Parameters, state: str | None, issuer: s
 
 def refused_here(request: Request, error: OAuthError) -> Response:
     """Return a page for a browser, JSON for a program."""
-    if "text/html" in request.headers.get("accept", ""):
+    if _is_a_browser(request):
         return page("refused.html", 400, title="This app can not be connected", sentence=str(error))
     return answer(words_of(error), 400)
+
+
+def _is_a_browser(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _is_known(redirect_uri: str) -> bool:
+    """Tell whether a redirect leads to Claude or to the computer of whoever asks, and nobody is lured there."""
+    return redirect_uri in CLAUDE or parse_redirect(redirect_uri).is_loopback
 
 
 def _wanted(asked: Parameters, client: Client, redirect_uri: str, issuer: str) -> ConsentRequest:

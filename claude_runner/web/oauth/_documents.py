@@ -92,7 +92,7 @@ class Documents:
         try:
             async with asyncio.timeout(SECONDS), self._fetching:
                 return await self._fetch(address)
-        # Besides its own errors the fetcher raises what a name does that DNS can't have, and what is no JSON or too deep.
+        # The fetcher also raises whatever comes of a name that DNS can't have, and of what is no JSON or too deep.
         except (CIMDFetchError, CIMDValidationError, TimeoutError, ValueError, RecursionError) as error:
             self._failed = {
                 name: until for name, until in self._failed.items() if until > self._clock.elapsed()
