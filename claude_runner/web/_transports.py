@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any, Final
 
 import anyio
@@ -23,6 +24,7 @@ from claude_runner.web._answers import error_answer
 from claude_runner.web._sse import EventStreams
 
 MOST_STREAMS: Final = 2_000  # open at a time, far more than clients of one owner; each costs some memory
+MOST_SESSIONS: Final = 2_000  # in memory, 40 KiB each; some clients open one for each call
 REMEMBERED_SESSIONS: Final = 1_000  # that clients have ended
 CALLS_SECONDS: Final = 0.5  # what calls get once the server is told to stop; uvicorn's patience is a second
 SSE: Final = "/sse"
@@ -34,8 +36,8 @@ class _Sessions(FastMCPStreamableHTTPSessionManager):
     """Sessions that a restart of the server does not break.
 
     A session lives in memory. A client that comes with one from before the restart would be told 404, and not all begin
-    anew then; here its request is served without a session, which is all that most requests need. A session that its
-    client has ended stays ended.
+    anew then; here its request is served without a session, which is all that most requests need. So the session that
+    idles for longest can give way where there are too many. A session that its client has ended stays ended.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -48,12 +50,27 @@ class _Sessions(FastMCPStreamableHTTPSessionManager):
         session = _header(scope, b"mcp-session-id")
         method, is_open = scope["method"], session in self._server_instances
         if session is None or is_open or session in self._ended or method != "POST":
-            if session is not None and is_open and method == "DELETE":
-                self._ended.append(session)
+            if session is None:
+                await self._make_room()
             await super()._handle_stateful_request(scope, receive, send)
+            if session is not None and is_open and session not in self._server_instances:
+                self._ended.append(session)
             return
         version = _header(scope, b"mcp-protocol-version")
         await self._handle_stateless_request(version, scope, receive, send)
+
+    async def _make_room(self) -> None:
+        """Where a new session would be too many, forget the one that idles for longest; one in use is not forgotten."""
+        if len(self._server_instances) < MOST_SESSIONS:
+            return
+        since = {
+            name: session.idle_scope.deadline
+            for name, session in self._server_instances.items()
+            if session.idle_scope is not None and session.idle_scope.deadline < inf
+        }
+        if since:
+            oldest = min(since, key=since.__getitem__)
+            await self._discard_session(oldest, self._server_instances[oldest])
 
     async def end(self) -> None:
         """End every session, so that none waits for somebody to hear its last words."""
