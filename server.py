@@ -90,12 +90,17 @@ def environment(file: Path) -> dict[str, str]:
 
 
 def start_log(level: str) -> None:
-    """Log to standard error, always: standard output belongs to the protocol."""
+    """Log to standard error, always: standard output belongs to the protocol.
+
+    Of libraries only warnings are told: some would tell every byte that they send, and with it the tokens of webhooks.
+    """
     logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+        level=max(logging.WARNING, logging.getLevelNamesMapping()[level]),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        force=True,
     )
-    for library in ("mcp", "fastmcp", "uvicorn", "asyncio", "claude_agent_sdk"):
-        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    log.setLevel(level)
 
 
 def _arguments() -> argparse.Namespace:

@@ -220,6 +220,23 @@ def test_a_database_that_cannot_be_used_is_said_and_left_alone(tmp_path: Path, m
     assert before == (path.read_bytes() if path.is_file() else None)
 
 
+def test_the_log_tells_of_what_is_done_here_and_not_what_libraries_send() -> None:
+    said = (
+        "import logging, server\n"
+        "server.start_log('DEBUG')\n"
+        "logging.getLogger('claude_runner.part').debug('ours')\n"
+        "for library in ('sse_starlette.sse', 'httpcore2.http11', 'pyngrok.process', 'fastmcp.server'):\n"
+        "    logging.getLogger(library).info('an answer with a token in it')\n"
+        "    logging.getLogger(library).warning('a warning')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, timeout=60, check=True, text=True
+    )
+    assert "ours" in done.stderr
+    assert done.stderr.count("a warning") == 4
+    assert "token" not in done.stderr
+
+
 def test_an_unknown_argument_is_wrong_usage(tmp_path: Path) -> None:
     with server(tmp_path, "--frobnicate") as process:
         assert end(process)[0] == 2
