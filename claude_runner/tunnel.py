@@ -119,6 +119,7 @@ class NgrokTunnel:
         """Open it; `program` is ngrok's, where it is not to be the one that pyngrok fetches."""
         from pyngrok import conf, ngrok  # noqa: PLC0415 - only where a tunnel is wanted
 
+        logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # it repeats what ngrok says, the token too
         self._ngrok = ngrok
         self._conf = conf.PyngrokConfig(
             auth_token=token, ngrok_path=None if program is None else str(program)

@@ -141,3 +141,25 @@ def test_pyngrok_drives_a_program_and_ends_it(tmp_path: Path, monkeypatch: pytes
     finally:
         tunnel.close()
     assert not alive(pid)
+
+
+REFUSED = """#!{python}
+import sys
+if "version" in sys.argv or "--version" in sys.argv:
+    print("ngrok version 3.30.0")
+    sys.exit()
+print('t=2026-11-24T00:00:00+0000 lvl=eror msg="failed to auth" err="Your authtoken: {token}"', flush=True)
+sys.exit(1)
+"""
+
+
+def test_what_ngrok_says_of_the_token_is_not_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    program = tmp_path / "ngrok"
+    program.write_text(REFUSED.format(python=sys.executable, token=TOKEN), encoding="utf-8")
+    program.chmod(0o700)
+    with pytest.raises(Exception, match="Your authtoken"):  # which the one line that tells of it leaves out
+        NgrokTunnel(TOKEN, 8080, program)
+    assert TOKEN not in caplog.text
