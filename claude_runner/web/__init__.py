@@ -1,4 +1,4 @@
-"""The HTTP face. It carries `/health` alone until the rest of the site is guarded."""
+"""The HTTP face: one site for MCP, OAuth, webhooks and health, and how it is served."""
 
 from claude_runner.web._serving import serve_site
 from claude_runner.web._site import Site, build_site
