@@ -189,6 +189,10 @@ def test_what_the_site_cannot_be_served_with_is_refused(environment: dict[str, s
     assert "\n" not in str(refused.value)
 
 
+def test_an_address_to_listen_on_may_be_written_as_in_a_url() -> None:
+    assert settings(HOST="[::1]").host == "::1"
+
+
 LOGIN = {"DASHBOARD_USERNAME": "alice", "DASHBOARD_PASSWORD": "correct horse"}
 
 

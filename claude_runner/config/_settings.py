@@ -132,7 +132,7 @@ class Settings:
             InvalidError: A variable has a value that can't be used; its `field` is the variable's name.
         """
         given = {name: value for name, value in environment.items() if value.strip()}
-        host = given.get("HOST", LOOPBACK[0]).strip()
+        host = given.get("HOST", LOOPBACK[0]).strip().strip("[]")
         public_url = read.base_url(given, "PUBLIC_URL")
         dashboard = read.pair(given, "DASHBOARD_USERNAME", "DASHBOARD_PASSWORD")
         if dashboard is not None and ":" in dashboard[0]:  # RFC 7617, section 2
