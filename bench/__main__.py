@@ -29,6 +29,7 @@ from bench import (
     stops,
     succession,
     volley,
+    webhook_posts,
     writes,
 )
 from bench._figures import Effort, Figure, table
@@ -50,6 +51,7 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "invocations": invocations.measure,
         "hands": hands.measure,
         "redaction": redaction.measure,
+        "webhook_posts": webhook_posts.measure,
         "calls": calls.measure,
         "idle_streams": idle_streams.measure,
         "stops": stops.measure,

@@ -26,6 +26,7 @@ class Effort:
         listings: Listings of two hundred servers.
         streams: Streams of each kind that are redacted.
         invocations: Pairs of calls of a server's tool.
+        posts: Pairs of rounds of posts to a webhook.
         calls: Turns of a hundred calls over the network, of each server.
         stops: Busy servers that are stopped.
     """
@@ -43,6 +44,7 @@ class Effort:
     listings: int = 50
     streams: int = 5
     invocations: int = 300
+    posts: int = 21
     calls: int = 15
     stops: int = 5
 

@@ -191,7 +191,9 @@ async def open_app(
         stack.push_async_callback(invocations.settled)
         auth = Auth(database, hub, settings)
         await stack.enter_async_context(auth.open())
-        webhooks = Webhooks(database, hub, Sealing(settings))
+        reception = await stack.enter_async_context(
+            _open_reception(database, hub, clock, runs, hands.redactor, settings)
+        )
         yield App(
             settings=settings,
             clock=clock,
@@ -214,18 +216,28 @@ async def open_app(
             rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
             addresses=Addresses(settings, stored),
             auth=auth,
-            webhooks=webhooks,
-            reception=Reception(
-                database,
-                hub,
-                stack.enter_context(hub.subscribe(Topic.WEBHOOKS)),
-                clock,
-                webhooks,
-                runs,
-                hands.redactor.text,
-                rehearsal=settings.rehearsal,
-            ),
+            webhooks=reception.webhooks,
+            reception=reception,
         )
+
+
+@asynccontextmanager
+async def _open_reception(
+    database: Database,
+    hub: Hub,
+    clock: Clock,
+    runs: Runs,
+    redactor: Redactor,
+    settings: Settings,
+) -> AsyncIterator[Reception]:
+    """Take what is posted to webhooks while the context is open."""
+    webhooks = Webhooks(database, hub, Sealing(settings))
+    with hub.subscribe(Topic.WEBHOOKS) as changes:
+        reception = Reception(
+            database, hub, changes, clock, webhooks, runs, redactor.text, rehearsal=settings.rehearsal
+        )
+        async with reception.open():
+            yield reception
 
 
 class _Hands(NamedTuple):

@@ -159,8 +159,13 @@ class Dispatcher:
                 await self._clock.pause(self._wake, PAUSE_AFTER_FAILURE_SECONDS)
 
     async def _look_again_at(self, now: datetime) -> datetime:
-        """Return when a run that waits for its time may start, but a minute from now at the latest."""
+        """Return when a run that waits for its time may start, but a minute from now at the latest.
+
+        Where no place is free it is not asked for: the end of a run wakes as well.
+        """
         horizon = now + LONGEST_SLEEP
+        if not self._may_start():
+            return horizon
         first = await self._runs.next_parked_until(now)
         return horizon if first is None else min(first, horizon)
 

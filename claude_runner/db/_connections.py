@@ -95,11 +95,12 @@ class Session(sqlite3.Connection):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what the context does, or nothing of it where it raises."""
+        """Commit what the context does, or nothing of it where it raises or rolls back."""
         self.begin("IMMEDIATE")
         try:
             yield
-            self.execute(_COMMIT)
+            if self.in_transaction:
+                self.execute(_COMMIT)
         finally:
             self.roll_back()
 

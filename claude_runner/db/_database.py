@@ -55,6 +55,14 @@ class Database:
         """
         return await self._writer.ask(change, durable=durable)
 
+    def begin_write(self, change: Callable[[Connection], T]) -> "asyncio.Future[T]":
+        """Ask for a write as `write` does, and return a future of what comes of it; for who has no task to wait in.
+
+        Raises:
+            UnavailableError: The database is closed.
+        """
+        return self._writer.ask(change)
+
 
 @asynccontextmanager
 async def open_database(

@@ -46,8 +46,8 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    async def ask(self, function: Callable[[Connection], T], *, durable: bool = True) -> T:
-        """Return what the function returns on one of the threads; see `Call` for `durable`.
+    def ask(self, function: Callable[[Connection], T], *, durable: bool = True) -> "asyncio.Future[T]":
+        """Return a future of what the function returns on one of the threads; see `Call` for `durable`.
 
         Raises:
             UnavailableError: The threads have been closed.
@@ -58,7 +58,7 @@ class Workers:
             )
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(Call(function, future, durable))
-        return await future
+        return future
 
     async def close(self) -> None:
         """Let the threads finish what waits, and wait for their end even if cancelled meanwhile."""

@@ -85,6 +85,9 @@ def commit_together(session: Session, calls: list[Call]) -> None:
     """
     session.flush_commits(any(call.durable for call in calls))
     with explained(session.label), session.transaction():
+        if len(calls) == 1:
+            _alone(session, calls[0])
+            return
         for call in calls:
             session.execute(_SAVEPOINT)
             call.attempt(session)
@@ -93,6 +96,15 @@ def commit_together(session: Session, calls: list[Call]) -> None:
             if call.error is not None:
                 session.execute(_UNDO)
             session.execute(_RELEASE)
+
+
+def _alone(session: Session, call: Call) -> None:
+    """Let a call have the transaction to itself, which needs no savepoint."""
+    call.attempt(session)
+    if not session.in_transaction:
+        raise _ended_by(call)
+    if call.error is not None:
+        session.roll_back()
 
 
 def _ended_by(call: Call) -> Exception:

@@ -5,6 +5,7 @@ as it was read; the sender is told once that is on the disk.
 """
 
 from claude_runner.reception._entrances import Entrance
-from claude_runner.reception._reception import DisabledError, Receipt, Reception, TooManyError, Trial
+from claude_runner.reception._ledger import Receipt
+from claude_runner.reception._reception import DisabledError, Reception, TooManyError, Trial
 
 __all__ = ["DisabledError", "Entrance", "Receipt", "Reception", "TooManyError", "Trial"]

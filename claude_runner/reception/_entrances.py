@@ -63,9 +63,11 @@ class Entrances:
         Raises:
             NotFoundError: No webhook has it.
         """
-        if self._changes.changed.is_set():
+        if (
+            self._changes.changed.is_set() or self._reading.locked()
+        ):  # while they are read, those there are are old
             async with self._reading:
-                if self._changes.changed.is_set():  # else somebody else has read them meanwhile
+                if self._changes.changed.is_set():
                     await self._read()
         return self._found(hash_of(token))
 

@@ -1,19 +1,21 @@
 """Decides about each delivery, and answers once that is on the disk."""
 
 import json
+import secrets
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, ClassVar, Final, NamedTuple
 
-from claude_runner import runs, webhooks
+from claude_runner import webhooks
 from claude_runner.config import Clock
-from claude_runner.db import Connection, Database
+from claude_runner.db import Database
 from claude_runner.errors import ConflictError, InvalidError, RunnerError, UnavailableError
 from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.reception._entrances import Allowance, Entrance, Entrances
-from claude_runner.runs import NewRun, Run, Runs, State, Trigger
+from claude_runner.reception._ledger import Ledger, Receipt, Taken
+from claude_runner.runs import NewRun, Run, Runs, Trigger
 from claude_runner.webhooks import (
     BadSignatureError,
     Delivery,
@@ -29,10 +31,9 @@ from claude_runner.webhooks import (
     read_template,
 )
 
-FILTERED: Final = "filtered"
 MOST_WAITING: Final = 64  # senders that may wait for the ends of their runs at a time
-TIDY_EVERY: Final = 256  # deliveries of a webhook, after which what is not kept any longer is dropped
 REFUSED_BYTES: Final = 16 * 1024  # of a refused body that are kept
+NONCE_BYTES: Final = 6
 ATTEMPTS: Final = 5  # at a delivery whose webhook is changed in the same moment
 
 
@@ -54,37 +55,11 @@ class TooManyError(RunnerError):
         self.retry_after = retry_after
 
 
-class Receipt(NamedTuple):
-    """What came of a delivery.
-
-    Attributes:
-        run_id: The run that it started; `None` where the filter did not want one.
-        state: The run's, or `filtered`.
-        duplicate: Whether the delivery had come before.
-    """
-
-    run_id: str | None
-    state: str
-    duplicate: bool = False
-
-
 class Trial(NamedTuple):
     """What a delivery would come to: whether its filter wants a run, and with which prompt."""
 
     wanted: bool
     rendered: Rendered
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A delivery that may be taken."""
-
-    payload: Any
-    key: str | None
-    headers: str
-    body: bytes
-    wanted: bool
-    replay_of: str | None = None
 
 
 class Reception:
@@ -114,17 +89,23 @@ class Reception:
             redact: Replaces secrets in what is kept.
             rehearsal: Whether runs go to the embedded stand-in model.
         """
-        self._db = database
         self._hub = hub
+        self._ledger = Ledger(database, hub)
         self._clock = clock
-        self._webhooks = kept
+        self.webhooks: Final = kept
         self._runs = executed
         self._redact = redact
         self._rehearsal = rehearsal
         self._entrances = Entrances(kept, changes, clock)
         self._turned_away: Counter[str] = Counter()
-        self._untidy: dict[str, int] = {}
         self._waiting = 0
+        self._digits = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Take deliveries while the context is open; what was taken before its end is written."""
+        async with self._ledger.open():
+            yield
 
     def turned_away(self, webhook_id: str) -> int:
         """Return how many deliveries this process did not take because they were too many."""
@@ -151,8 +132,12 @@ class Reception:
         """
         now = self._clock.now()
         for _ in range(ATTEMPTS):
-            checked = await self._let_in(entrance, headers, body, now)
-            receipt = await self._take(entrance.webhook, entrance.template, checked, now)
+            try:
+                payload = self._payload_of(entrance, headers, body, now)
+            except (BadSignatureError, DisabledError, MalformedError) as error:
+                await self._refuse(entrance, error, headers, body)
+                raise
+            receipt = await self._ledger.take(self._taken(entrance, headers, body, payload, now))
             if receipt is not None:
                 return receipt
             entrance = await self._entrances.again(entrance)
@@ -165,17 +150,18 @@ class Reception:
             NotFoundError: There is no such delivery, or none any more.
             ConflictError: It was refused, or its body is no longer kept.
         """
-        delivery = await self._webhooks.delivery(delivery_id)
-        webhook = await self._webhooks.get(delivery.webhook_id)
-        checked = _Checked(
-            _payload_of(delivery),
-            None,
-            json.dumps(dict(delivery.headers)),
-            delivery.body or b"",
-            wanted=True,
+        delivery = await self.webhooks.delivery(delivery_id)
+        webhook = await self.webhooks.get(delivery.webhook_id)
+        taken = Taken(
+            webhook=webhook,
+            key=None,
+            headers=json.dumps(dict(delivery.headers)),
+            body=delivery.body or b"",
+            run=self._run_of(webhook, webhook.template, _brought_by(delivery)),
+            now=self._clock.now(),
             replay_of=delivery.id,
         )
-        receipt = await self._take(webhook, webhook.template, checked, self._clock.now())
+        receipt = await self._ledger.take(taken)
         if receipt is None:
             raise ConflictError(f"webhook {webhook.id} was changed by someone else just now; look again")
         return receipt
@@ -196,12 +182,12 @@ class Reception:
             ConflictError: The delivery can't be read, or its body is no longer kept.
             InvalidError: The template can't be used, or the delivery is another webhook's.
         """
-        webhook = await self._webhooks.get(webhook_id)
+        webhook = await self.webhooks.get(webhook_id)
         if delivery_id is not None:
-            delivery = await self._webhooks.delivery(delivery_id)
+            delivery = await self.webhooks.delivery(delivery_id)
             if delivery.webhook_id != webhook_id:
                 raise InvalidError(f"delivery {delivery_id} came to another webhook", field="delivery_id")
-            payload = _payload_of(delivery, refused_too=True)
+            payload = _brought_by(delivery, refused_too=True)
         read = webhook.template if template is None else read_template(template)
         holds = webhook.holds
         return Trial(holds is None or holds(payload), read.render(payload, webhook.plain_fields))
@@ -228,33 +214,23 @@ class Reception:
                         return None
                     await self._clock.pause(changes.changed, left)
 
-    async def _let_in(self, entrance: Entrance, headers: Headers, body: bytes, now: datetime) -> _Checked:
-        """Return the delivery where it may be taken; what is refused is written down, unless that is too much."""
+    def _payload_of(self, entrance: Entrance, headers: Headers, body: bytes, now: datetime) -> Any:
+        """Return the payload of a delivery that may be taken; raises what `receive` does."""
+        _check(entrance.webhook, headers, body, now)
+        self._allow(entrance.webhook, entrance.accepted)
+        kind, encoding = headers.get(b"content-type", b""), headers.get(b"content-encoding", b"")
+        return read_payload(body, kind.decode("latin-1"), encoding.decode("latin-1"))
+
+    def _taken(self, entrance: Entrance, headers: Headers, body: bytes, payload: Any, now: datetime) -> Taken:
         webhook = entrance.webhook
-        try:
-            _check(webhook, headers, body, now)
-        except BadSignatureError as error:
-            await self._refuse(entrance, Verdict.BAD_SIGNATURE, error, headers, body)
-            raise
-        except DisabledError as error:
-            await self._refuse(entrance, Verdict.DISABLED, error, headers, body)
-            raise
-        self._allow(webhook, entrance.accepted)
-        try:
-            payload = read_payload(
-                body,
-                headers.get(b"content-type", b"").decode("latin-1"),
-                headers.get(b"content-encoding", b"").decode("latin-1"),
-            )
-        except MalformedError as error:
-            await self._refuse(entrance, Verdict.MALFORMED, error, headers, body)
-            raise
-        return _Checked(
-            payload,
-            webhooks.delivery_key(webhook.signature, headers, payload),
-            self._redact(webhooks.kept_headers(headers)),
-            self._redacted(body),
-            entrance.holds is None or entrance.holds(payload),
+        wanted = entrance.holds is None or entrance.holds(payload)
+        return Taken(
+            webhook=webhook,
+            key=webhooks.delivery_key(webhook.signature, headers, payload),
+            headers=self._redact(webhooks.kept_headers(headers)),
+            body=self._redacted(body),
+            run=self._run_of(webhook, entrance.template, payload) if wanted else None,
+            now=now,
         )
 
     def _allow(self, webhook: Webhook, allowance: Allowance) -> None:
@@ -266,7 +242,11 @@ class Reception:
             )
 
     async def _refuse(
-        self, entrance: Entrance, verdict: Verdict, error: RunnerError, headers: Headers, body: bytes
+        self,
+        entrance: Entrance,
+        error: BadSignatureError | DisabledError | MalformedError,
+        headers: Headers,
+        body: bytes,
     ) -> None:
         """Write down what was refused, unless there is too much of it: that is refused in its turn."""
         webhook = entrance.webhook
@@ -274,60 +254,16 @@ class Reception:
         delivery = NewDelivery(
             webhook_id=webhook.id,
             key=None,
-            verdict=verdict,
+            received_at=self._clock.now(),
+            verdict=_verdict(error),
             reason=self._redact(str(error)),
             headers=self._redact(webhooks.kept_headers(headers)),
             body=self._redacted(body[:REFUSED_BYTES]),
         )
-        now = self._clock.now()
-        tidy = self._is_untidy(webhook.id)
-
-        def write(c: Connection) -> None:
-            if webhooks.title(c, webhook.id) is not None:
-                webhooks.keep(c, delivery, now)
-            if tidy:
-                webhooks.forget(c, webhook.id, now)
-
-        await self._db.write(write, durable=False)
-
-    async def _take(
-        self, webhook: Webhook, template: Template, checked: _Checked, now: datetime
-    ) -> Receipt | None:
-        """Write a delivery with the run that it starts, if any; `None` where the webhook is not as it was read."""
-        run = self._run_of(webhook, template, checked.payload) if checked.wanted else None
-        tidy = self._is_untidy(webhook.id)
-
-        def write(c: Connection) -> Receipt | None:
-            if (
-                checked.key is not None
-                and (first := webhooks.earlier(c, webhook.id, checked.key)) is not None
-            ):
-                return Receipt(first.run_id, first.state or "deleted", duplicate=True)
-            if not webhooks.count(c, webhook, now, started=run is not None):
-                return None
-            run_id = None if run is None else runs.insert(c, run, now)
-            delivery = NewDelivery(
-                webhook_id=webhook.id,
-                key=checked.key,
-                verdict=Verdict.FILTERED if run is None else Verdict.ACCEPTED,
-                reason=None if run is not None else "the filter does not want it",
-                headers=checked.headers,
-                body=checked.body,
-                run_id=run_id,
-                replay_of=checked.replay_of,
-            )
-            webhooks.keep(c, delivery, now)
-            if tidy:
-                webhooks.forget(c, webhook.id, now)
-            return Receipt(run_id, FILTERED if run is None else State.PENDING)
-
-        receipt = await self._db.write(write)
-        if receipt is not None and receipt.run_id is not None and not receipt.duplicate:
-            self._hub.publish(Topic.RUNS, receipt.run_id)
-        return receipt
+        await self._ledger.refuse(delivery)
 
     def _run_of(self, webhook: Webhook, template: Template, payload: Any) -> NewRun:
-        rendered = template.render(payload, webhook.plain_fields)
+        rendered = template.render(payload, webhook.plain_fields, self._nonce)
         return NewRun(
             prompt=self._redact(rendered.prompt),
             trigger=Trigger.WEBHOOK,
@@ -340,16 +276,27 @@ class Reception:
             webhook_id=webhook.id,
         )
 
+    def _nonce(self) -> str:
+        """Return digits that nobody can know beforehand; to ask the system for each few of them takes long."""
+        if not self._digits:
+            self._digits = secrets.token_hex(NONCE_BYTES * 256)
+        nonce, self._digits = self._digits[: 2 * NONCE_BYTES], self._digits[2 * NONCE_BYTES :]
+        return nonce
+
     def _redacted(self, body: bytes) -> bytes:
         text = body.decode("utf-8", "surrogateescape")
         kept = self._redact(text)
         return body if kept is text else kept.encode("utf-8", "surrogateescape")
 
-    def _is_untidy(self, webhook_id: str) -> bool:
-        """Tell whether it is time to drop what is not kept any longer: at first, and then every so many deliveries."""
-        left = self._untidy.get(webhook_id, 0)
-        self._untidy[webhook_id] = (left or TIDY_EVERY) - 1
-        return left == 0
+
+def _verdict(error: BadSignatureError | DisabledError | MalformedError) -> Verdict:
+    match error:
+        case BadSignatureError():
+            return Verdict.BAD_SIGNATURE
+        case DisabledError():
+            return Verdict.DISABLED
+        case MalformedError():
+            return Verdict.MALFORMED
 
 
 def _check(webhook: Webhook, headers: Headers, body: bytes, now: datetime) -> None:
@@ -364,7 +311,7 @@ def _check(webhook: Webhook, headers: Headers, body: bytes, now: datetime) -> No
         raise DisabledError("this webhook is disabled; whoever set it up can enable it")
 
 
-def _payload_of(delivery: Delivery, *, refused_too: bool = False) -> Any:
+def _brought_by(delivery: Delivery, *, refused_too: bool = False) -> Any:
     """Return what a delivery brought; raises `ConflictError` where that can't be had."""
     if delivery.body is None:
         raise ConflictError(f"delivery {delivery.id} is too old: its body is no longer kept")

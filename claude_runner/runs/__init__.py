@@ -22,7 +22,16 @@ from claude_runner.runs._records import (
     Trigger,
 )
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._statements import end, grant, in_the_way, insert, running, unfinished
+from claude_runner.runs._statements import (
+    end,
+    grant,
+    in_the_way,
+    insert,
+    insert_all,
+    new_ids,
+    running,
+    unfinished,
+)
 from claude_runner.runs._texts import head, shortened, text_of
 
 __all__ = [
@@ -58,7 +67,9 @@ __all__ = [
     "head",
     "in_the_way",
     "insert",
+    "insert_all",
     "latest_of",
+    "new_ids",
     "place_of",
     "report",
     "running",

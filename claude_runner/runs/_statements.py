@@ -3,8 +3,11 @@
 import json
 import secrets
 import sqlite3
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from claude_runner.db import from_text, to_text
 from claude_runner.runs import _calls
@@ -15,8 +18,8 @@ _INSERT = """
         parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id)
     VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
         :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id)
-    ON CONFLICT (id) DO NOTHING RETURNING id
 """
+_INSERT_IF_NEW = f"{_INSERT} ON CONFLICT (id) DO NOTHING RETURNING id"
 # The terms that SQLite's partial indices stand for must be written out, or it looks at every run there ever was.
 _OPEN = "state IN ('pending', 'running')"
 _CLAIM = f"""
@@ -74,12 +77,31 @@ _CANCEL_PENDING = """
 
 def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
     """Store a pending run and return its id, which is made here."""
-    values = {
+    while True:  # until the id is one that no run has
+        row = c.execute(_INSERT_IF_NEW, _values(run, now, secrets.token_hex(6))).fetchone()
+        if row is not None:
+            return str(row["id"])
+
+
+def insert_all(c: sqlite3.Connection, new: Iterable[tuple[str, NewRun, datetime]]) -> None:
+    """Store pending runs under new ids, each made at its time; raises `IntegrityError` where a run has the id."""
+    c.executemany(_INSERT, [_values(run, now, run_id) for run_id, run, now in new])
+
+
+def new_ids(count: int) -> list[str]:
+    """Return ids for runs, which hardly any has yet."""
+    digits = secrets.token_hex(6 * count)
+    return [digits[place : place + 12] for place in range(0, len(digits), 12)]
+
+
+def _values(run: NewRun, now: datetime, run_id: str) -> dict[str, Any]:
+    return {
+        "id": run_id,
         "job_id": run.job_id,
         "webhook_id": run.webhook_id,
-        "trigger": run.trigger,
+        "trigger": run.trigger.value,  # sqlite3 takes long for what is not quite a str
         "prompt": run.prompt,
-        "tools": json.dumps(run.tools),
+        "tools": _json_of(run.tools),
         "timeout_minutes": run.timeout_minutes,
         "model": run.model,
         "rehearsal": int(run.rehearsal),
@@ -89,14 +111,15 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
         "depth": run.depth,
         "not_before": None if run.not_before is None else to_text(run.not_before),
         "reason": run.reason,
-        "profile": run.profile,
-        "commands": json.dumps(run.commands),
+        "profile": None if run.profile is None else run.profile.value,
+        "commands": _json_of(run.commands),
         "now": to_text(now),
     }
-    while True:  # until the id is one that no run has
-        row = c.execute(_INSERT, values | {"id": secrets.token_hex(6)}).fetchone()
-        if row is not None:
-            return str(row["id"])
+
+
+@lru_cache(maxsize=256)  # a webhook has the same for all its runs
+def _json_of(names: tuple[str, ...]) -> str:
+    return json.dumps(names)
 
 
 def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) -> Run | None:

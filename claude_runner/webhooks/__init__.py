@@ -7,6 +7,7 @@ template as data that the model is told not to obey, and kept, so that it can be
 from claude_runner.webhooks._bodies import MalformedError, read_payload
 from claude_runner.webhooks._collection import Webhooks, count, hash_of, reseal, title
 from claude_runner.webhooks._deliveries import (
+    REFUSALS,
     Delivery,
     DeliveryPage,
     Earlier,
@@ -24,6 +25,7 @@ from claude_runner.webhooks._templates import Rendered, Template, read_template
 
 __all__ = [
     "MAX_WAIT_SECONDS",
+    "REFUSALS",
     "BadSignatureError",
     "Delivery",
     "DeliveryPage",

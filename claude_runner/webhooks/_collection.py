@@ -38,7 +38,7 @@ _UPDATE: Final = (
 )
 _COUNT: Final = """
     UPDATE webhooks SET trigger_count = trigger_count + :started,
-        last_triggered_at = CASE WHEN :started THEN :now ELSE last_triggered_at END
+        last_triggered_at = CASE WHEN :started > 0 THEN :now ELSE last_triggered_at END
     WHERE id = :id AND updated_at = :seen AND enabled = :enabled RETURNING id
 """
 _RESEAL: Final = """
@@ -242,11 +242,11 @@ class Webhooks:
         return webhook_from(row, token or old.token, None if new.signature is None else secret)
 
 
-def count(c: sqlite3.Connection, webhook: Webhook, now: datetime, *, started: bool) -> bool:
-    """Count a run where the webhook starts one; tells whether the webhook still is as it was read."""
+def count(c: sqlite3.Connection, webhook: Webhook, started: int, now: datetime) -> bool:
+    """Count runs that the webhook starts; tells whether the webhook still is as it was read, else none is counted."""
     values = {
-        "started": int(started),
         "id": webhook.id,
+        "started": started,
         "now": to_text(now),
         "seen": to_text(webhook.updated_at),
         "enabled": int(webhook.enabled),

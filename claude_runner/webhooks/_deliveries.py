@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -59,7 +59,7 @@ _EMPTY: Final = f"""
             SELECT id, row_number() OVER newest AS place, sum(length(body)) OVER newest AS bytes
             FROM (
                 SELECT id, received_at, body FROM webhook_deliveries WHERE webhook_id = :webhook_id
-                ORDER BY received_at DESC, id DESC LIMIT {2 * BODIES}
+                ORDER BY received_at DESC, id DESC LIMIT {3 * BODIES}
             )
             WINDOW newest AS (ORDER BY received_at DESC, id DESC ROWS UNBOUNDED PRECEDING)
         ) WHERE place > {BODIES} OR bytes > {BODIES_BYTES}
@@ -91,6 +91,7 @@ class NewDelivery:
 
     webhook_id: str
     key: str | None
+    received_at: datetime
     verdict: Verdict
     reason: str | None
     headers: str
@@ -151,21 +152,26 @@ def earlier(c: sqlite3.Connection, webhook_id: str, key: str) -> Earlier | None:
     return None if row is None else Earlier(row["run_id"], row["state"])
 
 
-def keep(c: sqlite3.Connection, delivery: NewDelivery, now: datetime) -> None:
-    """Write a delivery down."""
-    values: dict[str, Any] = {
-        "id": secrets.token_hex(8),
+def keep(c: sqlite3.Connection, deliveries: Sequence[NewDelivery]) -> None:
+    """Write deliveries down; their ids are made here."""
+    digits = secrets.token_hex(8 * len(deliveries))
+    ids = (digits[place : place + 16] for place in range(0, len(digits), 16))
+    c.executemany(_INSERT, list(map(_row, ids, deliveries)))
+
+
+def _row(delivery_id: str, delivery: NewDelivery) -> dict[str, Any]:
+    return {
+        "id": delivery_id,
         "webhook_id": delivery.webhook_id,
         "delivery_key": delivery.key,
-        "received_at": to_text(now),
-        "verdict": delivery.verdict,
+        "received_at": to_text(delivery.received_at),
+        "verdict": delivery.verdict.value,
         "reason": delivery.reason,
         "headers": delivery.headers,
         "body": delivery.body,
         "run_id": delivery.run_id,
         "replay_of": delivery.replay_of,
     }
-    c.execute(_INSERT, values)
 
 
 def forget(c: sqlite3.Connection, webhook_id: str, now: datetime) -> None:

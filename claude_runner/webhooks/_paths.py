@@ -1,6 +1,7 @@
 """Fields of a payload: how they are named, and where they are found."""
 
 import re
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from claude_runner.errors import InvalidError
@@ -57,8 +58,13 @@ def find(payload: Any, path: Path) -> Found | None:
             return find(payload[place], path[1:])
         return None
     if isinstance(payload, dict):
-        for size in range(len(path), 0, -1):
-            key = ".".join(path[:size])
-            if key in payload and (found := find(payload[key], path[size:])) is not None:
+        for key, rest in _ways(path):
+            if key in payload and (found := find(payload[key], rest)) is not None:
                 return found
     return None
+
+
+@lru_cache(maxsize=4096)
+def _ways(path: Path) -> tuple[tuple[str, Path], ...]:
+    """Return the keys that a path may begin with, the longest first, and what is left of it after each."""
+    return tuple((".".join(path[:size]), path[size:]) for size in range(len(path), 0, -1))
