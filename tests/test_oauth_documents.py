@@ -198,3 +198,10 @@ async def test_a_documents_client_is_let_in_and_kept_once_the_owner_consents(hou
     asked = len(web.asked)
     assert (await house.refresh(ADDRESS, pair["refresh_token"])).status_code == 200
     assert len(web.asked) == asked
+
+
+async def test_a_document_of_a_strangers_does_not_pass_for_claude(house: House, web: Web) -> None:
+    web.answer = document_at(client_name="Claude Code")
+    assert "Its name says Claude" in (await house.page(ADDRESS)).text
+    own, callback = "https://claude.ai/oauth/claude-code-client-metadata", "http://localhost:3118/callback"
+    assert "Its name says Claude" not in (await house.page(own, redirect_uri=callback)).text

@@ -72,9 +72,7 @@ class Consent:
             client=asked.client,
             redirect=redirect,
             is_own=asked.client.source in {Source.AUTO, Source.ENVIRONMENT},
-            known_at=urlsplit(asked.client.client_id).hostname
-            if asked.client.source is Source.DOCUMENT
-            else None,
+            known_at=_known_at(asked.client),
             is_posing=_is_posing(asked.client, redirect),
             resource=asked.waiting.request.resource,
             sealed=given["request"],
@@ -141,7 +139,13 @@ def _source(redirect: Redirect) -> str:
     return f"{redirect.scheme}:" if redirect.host.startswith("[") else redirect.origin
 
 
+def _known_at(client: Client) -> str | None:
+    """Return the host of a client's document, `None` where it is not known by one."""
+    return urlsplit(client.client_id).hostname if client.source is Source.DOCUMENT else None
+
+
 def _is_posing(client: Client, redirect: Redirect) -> bool:
     """Tell whether a client calls itself what it does not seem to be."""
     named = any(name in client.name.casefold() for name in _CLAUDES_NAMES)
-    return named and client.source is Source.REGISTERED and redirect.host not in CLAUDES_HOSTS
+    strange = client.source in {Source.REGISTERED, Source.DOCUMENT} and _known_at(client) not in CLAUDES_HOSTS
+    return named and strange and redirect.host not in CLAUDES_HOSTS
