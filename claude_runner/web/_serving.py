@@ -17,6 +17,7 @@ RETRY_SECONDS: Final = 5
 CLOSE_SECONDS: Final = 1
 MOST_CONNECTIONS: Final = 12_000
 MOST_DESCRIPTORS: Final = 16_384
+OTHER_DESCRIPTORS: Final = 128  # what the rest of the program has open: files, programs that it started
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,8 @@ async def serve_site(site: Site, settings: Settings, stop: asyncio.Event, *, pat
     listening = await _listen(settings.host, settings.port, stop, patient=patient)
     if listening is None:
         return
-    _allow_many_connections()
     with listening:
-        server = _Server(_config(site, settings))
+        server = _Server(_config(site, settings, _most_connections()))
         async with site.open():
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             log.info("the site is at http://%s:%d", settings.host, listening.getsockname()[1])
@@ -68,7 +68,7 @@ async def _end(site: Site, serving: "asyncio.Task[None]") -> None:
     await serving
 
 
-def _config(site: Site, settings: Settings) -> uvicorn.Config:
+def _config(site: Site, settings: Settings, most_connections: int) -> uvicorn.Config:
     return uvicorn.Config(
         site,
         http=_protocol(),
@@ -78,23 +78,28 @@ def _config(site: Site, settings: Settings) -> uvicorn.Config:
         server_header=False,
         lifespan="off",
         ws="none",
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=most_connections,
         timeout_graceful_shutdown=CLOSE_SECONDS,
         proxy_headers=True,
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
 
 
-def _allow_many_connections() -> None:
-    """Take as many file descriptors as the system gives: the usual 1,024 are taken by as many idle clients."""
+def _most_connections() -> int:
+    """Take as many file descriptors as the system gives, and return how many connections those are enough for.
+
+    The usual 1,024 are taken by as many idle clients, and then the program can open no file and start no run.
+    """
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return
+        return MOST_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    # A quarter above comes before it is refused; see BoundedProtocol.
+    return max(1, min(MOST_CONNECTIONS, (most - OTHER_DESCRIPTORS) * 4 // 5))
 
 
 def _protocol() -> "type[asyncio.Protocol] | str":
