@@ -202,7 +202,17 @@ async def test_every_method_has_an_answer_and_none_tells_what_was_sent(
         assert statuses(said)[0] >= 400
 
 
-@pytest.mark.parametrize("path", [b"/\xff\xfe", b"/caf\xe9", b"/mcp\xff", b"/webhook/\xe2\x82\xac"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/\xff\xfe",
+        b"/caf\xe9",
+        b"/mcp\xff",
+        b"/webhook/\xe2\x82\xac",
+        b"/nothing?\xff",
+        b"/oauth/consent?\x80",
+    ],
+)
 async def test_a_path_in_bytes_that_no_url_has_is_refused(site: Reached, path: bytes) -> None:
     assert statuses(await site.said(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")) == [400]
 

@@ -39,7 +39,8 @@ class Site:
         self._transports = Transports(mcp)
         self._webhooks: ASGIApp = WebhookDoor(app)
         self._mcp: ASGIApp = BearerGate(_buffered(self._transports, LARGEST), app)
-        self._pages = _buffered(_pages(app, LoginGate(app.settings, app.clock)), LARGEST_FORM)
+        self._router = _router(app, LoginGate(app.settings, app.clock))
+        self._pages = _buffered(_pages(self._router), LARGEST_FORM)
         self._room = Room()
 
     @asynccontextmanager
@@ -119,8 +120,8 @@ def build_site(app: App, mcp: FastMCP[Any]) -> Site:
     return Site(app, mcp)
 
 
-def _pages(app: App, login: LoginGate) -> ASGIApp:
-    """Return what serves all but MCP and webhooks; what nobody expected is left to the site to answer."""
+def _router(app: App, login: LoginGate) -> Router:
+    """Return the routes of all but MCP and webhooks."""
 
     async def health(_: Request) -> Response:
         checks = await app.checks()
@@ -128,7 +129,11 @@ def _pages(app: App, login: LoginGate) -> ASGIApp:
         body = {"status": "ok" if well else "degraded", "checks": checks}
         return JSONResponse(body, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
-    router = Router([Route("/health", health), *oauth_routes(app, login)], redirect_slashes=False)
+    return Router([Route("/health", health), *oauth_routes(app, login)], redirect_slashes=False)
+
+
+def _pages(router: Router) -> ASGIApp:
+    """Return what serves the routes; what nobody expected is left to the site to answer."""
     guarded = ExceptionMiddleware(router, {RunnerError: _refused, 404: _not_found, 405: _wrong_method})
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
