@@ -118,7 +118,7 @@ def test_a_delivery_is_not_wanted(text: str) -> None:
         ('"opened"', "where ==, != or in belongs"),
         ("payload..a", "two dots"),
         ("payloads.a == 1", "is nothing"),
-        ("__import__('os')", "has '__import__'"),
+        ('__import__("os")', "has '__import__'"),
         ('payload.a == "\\x"', "is no text or number"),
         ('payload.a == "never closed', "is nothing"),
         ("payload.a == " + "9" * 1990, "where"),

@@ -204,7 +204,7 @@ def _random_digits() -> str:
 
 def _is_plain(value: Any, text: str) -> bool:
     """Tell whether a value is harmless enough to stand by itself: a short scalar of one line."""
-    if value is None or isinstance(value, (list, dict)):
+    if value is None or isinstance(value, (list, dict)) or (isinstance(value, str) and value != text):
         return False
     return 0 < len(text) <= MAX_PLAIN and text.splitlines() == [text] and bool(text.strip())
 
