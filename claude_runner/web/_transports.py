@@ -88,6 +88,7 @@ class Transports:
         self._sse = EventStreams(mcp, MESSAGES)
         self._sessions: _Sessions | None = None
         self._requests: dict[anyio.CancelScope, str] = {}  # those going on, with their methods
+        self._streams = 0  # how many of these are streams: counted, since every one that is refused asks
         self._none_left = asyncio.Event()
 
     @asynccontextmanager
@@ -119,6 +120,7 @@ class Transports:
         answer = _Answer(send)
         with anyio.CancelScope() as ending:
             self._requests[ending] = scope["method"]
+            self._streams += scope["method"] == "GET"
             self._none_left.clear()
             transport = set_transport("streamable-http" if scope["path"] == STREAMABLE else "sse")
             try:
@@ -127,6 +129,7 @@ class Transports:
             finally:
                 reset_transport(transport)
                 del self._requests[ending]
+                self._streams -= scope["method"] == "GET"
                 if not self._requests:
                     self._none_left.set()
         if ending.cancelled_caught:
@@ -135,7 +138,7 @@ class Transports:
     def _app_of(self, scope: Scope) -> ASGIApp:
         """Return what serves the request, or the response that refuses it."""
         method, path = scope["method"], scope["path"]
-        if method == "GET" and sum(open_ == "GET" for open_ in self._requests.values()) >= MOST_STREAMS:
+        if method == "GET" and self._streams >= MOST_STREAMS:
             return error_answer(
                 "too_many_streams",
                 f"{MOST_STREAMS:,} streams are open, the most that are served at a time; close some",
