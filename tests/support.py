@@ -47,8 +47,10 @@ class FakeClock:
         try:
             while not event.is_set() and not come():
                 moved = asyncio.ensure_future(self._moved.wait())
-                await asyncio.wait({waiting, moved}, return_when=asyncio.FIRST_COMPLETED)
-                moved.cancel()
+                try:
+                    await asyncio.wait({waiting, moved}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    moved.cancel()
         finally:
             waiting.cancel()
 

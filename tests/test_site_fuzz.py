@@ -285,6 +285,7 @@ def _look_at_refusal(said: Said, path: str, method: str) -> None:
     if path.strip("/").startswith(STREAMABLE.strip("/")) and said.body in {
         b"",
         b"Invalid Content-Type header",
+        b"Request body too large",
     }:
         return  # the library's; the standard asks for no body
     if method == "OPTIONS" and said.status == 400 and said.body.startswith(b"Disallowed CORS"):
