@@ -24,6 +24,17 @@ async def service(app: App) -> AsyncIterator[Service]:
         yield service
 
 
+@pytest.fixture(scope="module")
+async def still(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """What tests share that start nothing and change nothing but by a webhook more."""
+    home = tmp_path_factory.mktemp("still")
+    async with (
+        open_app(Settings(home=home), agent=FakeAgent(), clock=FakeClock()) as app,
+        posting_to(app) as service,
+    ):
+        yield service
+
+
 # What is taken
 
 
@@ -128,28 +139,28 @@ async def test_who_can_not_sign_does_not_learn_that_it_is_disabled(service: Serv
 @pytest.mark.parametrize(
     "path", ["", "unknown", "{}/", "{}/x", "/{}", "x{}", "{}%00", "%F0%9F%94%A5", "{}?", "a" * 3_000]
 )
-async def test_at_any_other_address_there_is_nothing(service: Service, path: str) -> None:
-    webhook = await service.webhook()
+async def test_at_any_other_address_there_is_nothing(still: Service, path: str) -> None:
+    webhook = await still.webhook()
     unlike = path.format(webhook.token).replace("?", "%3F")
-    answer = await service.http.post(f"/webhook/{unlike}", content=b"{}", headers=JSON)
+    answer = await still.http.post(f"/webhook/{unlike}", content=b"{}", headers=JSON)
     assert refusal(answer) == (404, "not_found")
     assert webhook.id not in answer.text
-    assert await service.deliveries(webhook) == []
+    assert await still.deliveries(webhook) == []
 
 
 @pytest.mark.parametrize("of", ["its hash", "its id", "its token in capitals"])
-async def test_what_is_written_of_a_token_opens_nothing(service: Service, of: str) -> None:
-    webhook = await service.webhook()
+async def test_what_is_written_of_a_token_opens_nothing(still: Service, of: str) -> None:
+    webhook = await still.webhook()
     assert webhook.token is not None
     given = {"its hash": webhook.token_sha256, "its id": webhook.id}.get(of, webhook.token.swapcase())
-    assert refusal(await service.http.post(f"/webhook/{given}", content=b"{}")) == (404, "not_found")
+    assert refusal(await still.http.post(f"/webhook/{given}", content=b"{}")) == (404, "not_found")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_a_webhook_is_posted_to(service: Service, method: str) -> None:
-    webhook = await service.webhook()
-    answer = await service.http.request(method, f"/webhook/{webhook.token}")
-    unknown = await service.http.request(method, "/webhook/unknown")
+async def test_a_webhook_is_posted_to(still: Service, method: str) -> None:
+    webhook = await still.webhook()
+    answer = await still.http.request(method, f"/webhook/{webhook.token}")
+    unknown = await still.http.request(method, "/webhook/unknown")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert (unknown.status_code, unknown.content) == (405, answer.content)
     if method != "HEAD":
@@ -186,12 +197,12 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 @pytest.mark.parametrize("wait", ["soon", "-1", "1.5", "1e3", "+1", "٣", "9" * 10, "0x1"])
-async def test_a_wait_that_is_no_number_is_refused(service: Service, wait: str) -> None:
-    webhook = await service.webhook(max_wait_seconds=10)
-    answer = await service.send(webhook, query=f"?wait={wait}")
+async def test_a_wait_that_is_no_number_is_refused(still: Service, wait: str) -> None:
+    webhook = await still.webhook(max_wait_seconds=10)
+    answer = await still.send(webhook, query=f"?wait={wait}")
     assert refusal(answer) == (422, "invalid")
     assert answer.json()["error"]["field"] == "wait"
-    assert await service.runs(webhook) == []
+    assert await still.runs(webhook) == []
 
 
 async def test_a_webhook_whose_secret_can_not_be_opened_takes_nothing_and_others_do(tmp_path: Path) -> None:
