@@ -74,7 +74,7 @@ async def test_an_id_that_another_run_has_is_not_given_again(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = iter(["a" * 12, "a" * 12, "b" * 12])
-    monkeypatch.setattr("claude_runner.runs._statements.secrets.token_hex", lambda _: next(ids))
+    monkeypatch.setattr("claude_runner.runs._inserts.secrets.token_hex", lambda _: next(ids))
     assert [await parts.pending(), await parts.pending()] == ["a" * 12, "b" * 12]
 
 

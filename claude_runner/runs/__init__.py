@@ -9,6 +9,7 @@ from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, V
 from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
+from claude_runner.runs._inserts import insert, insert_all, new_ids
 from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._records import (
     Ending,
@@ -26,9 +27,6 @@ from claude_runner.runs._statements import (
     end,
     grant,
     in_the_way,
-    insert,
-    insert_all,
-    new_ids,
     running,
     unfinished,
 )

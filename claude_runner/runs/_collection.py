@@ -7,7 +7,7 @@ from datetime import datetime
 from claude_runner.db import Database
 from claude_runner.errors import NotFoundError
 from claude_runner.hub import Hub, Topic
-from claude_runner.runs import _calls, _events, _search, _statements
+from claude_runner.runs import _calls, _events, _inserts, _search, _statements
 from claude_runner.runs._calls import CallPage, ClosedCall, NewCall
 from claude_runner.runs._events import Event, EventPage
 from claude_runner.runs._records import Granted, NewRun, Run, Tokens, run_from
@@ -23,7 +23,7 @@ class Runs:
 
     async def add(self, run: NewRun, now: datetime) -> str:
         """Store a pending run, wake whoever executes runs, and return its id."""
-        run_id = await self._db.write(lambda c: _statements.insert(c, run, now))
+        run_id = await self._db.write(lambda c: _inserts.insert(c, run, now))
         self._hub.publish(Topic.RUNS, run_id)
         return run_id
 

@@ -1,25 +1,14 @@
 """The changes a run goes through, each a guarded statement on a connection."""
 
 import json
-import secrets
 import sqlite3
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
 from claude_runner.db import from_text, to_text
 from claude_runner.runs import _calls
-from claude_runner.runs._records import Ending, Granted, NewRun, Run, Tokens, run_from
+from claude_runner.runs._records import Ending, Granted, Run, Tokens, run_from
 
-_INSERT = """
-    INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at,
-        parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id)
-    VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
-        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id)
-"""
-_INSERT_IF_NEW = f"{_INSERT} ON CONFLICT (id) DO NOTHING RETURNING id"
 # The terms that SQLite's partial indices stand for must be written out, or it looks at every run there ever was.
 _OPEN = "state IN ('pending', 'running')"
 _CLAIM = f"""
@@ -73,53 +62,6 @@ _CANCEL_PENDING = """
     UPDATE runs SET state = 'cancelled', error = :error, reason = 'cancelled', finished_at = :now
     WHERE id = :id AND state = 'pending' RETURNING id
 """
-
-
-def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
-    """Store a pending run and return its id, which is made here."""
-    while True:  # until the id is one that no run has
-        row = c.execute(_INSERT_IF_NEW, _values(run, now, secrets.token_hex(6))).fetchone()
-        if row is not None:
-            return str(row["id"])
-
-
-def insert_all(c: sqlite3.Connection, new: Iterable[tuple[str, NewRun, datetime]]) -> None:
-    """Store pending runs under new ids, each made at its time; raises `IntegrityError` where a run has the id."""
-    c.executemany(_INSERT, [_values(run, now, run_id) for run_id, run, now in new])
-
-
-def new_ids(count: int) -> list[str]:
-    """Return ids for runs, which hardly any has yet."""
-    digits = secrets.token_hex(6 * count)
-    return [digits[place : place + 12] for place in range(0, len(digits), 12)]
-
-
-def _values(run: NewRun, now: datetime, run_id: str) -> dict[str, Any]:
-    return {
-        "id": run_id,
-        "job_id": run.job_id,
-        "webhook_id": run.webhook_id,
-        "trigger": run.trigger.value,  # sqlite3 takes long for what is not quite a str
-        "prompt": run.prompt,
-        "tools": _json_of(run.tools),
-        "timeout_minutes": run.timeout_minutes,
-        "model": run.model,
-        "rehearsal": int(run.rehearsal),
-        "scheduled_for": None if run.scheduled_for is None else to_text(run.scheduled_for),
-        "parent_run_id": run.parent_run_id,
-        "root_run_id": run.root_run_id,
-        "depth": run.depth,
-        "not_before": None if run.not_before is None else to_text(run.not_before),
-        "reason": run.reason,
-        "profile": None if run.profile is None else run.profile.value,
-        "commands": _json_of(run.commands),
-        "now": to_text(now),
-    }
-
-
-@lru_cache(maxsize=256)  # a webhook has the same for all its runs
-def _json_of(names: tuple[str, ...]) -> str:
-    return json.dumps(names)
 
 
 def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) -> Run | None:
