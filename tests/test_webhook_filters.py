@@ -121,6 +121,7 @@ def test_a_delivery_is_not_wanted(text: str) -> None:
         ('__import__("os")', "has '__import__'"),
         ('payload.a == "\\x"', "is no text or number"),
         ('payload.a == "never closed', "is nothing"),
+        ('payload.a == "two\nlines"', r"two\nlines"),
         ("payload.a == " + "9" * 1990, "where"),
         ("(" * 51 + "payload.a" + ")" * 51, "nested more than 50 deep"),
         ("not " * 51 + "payload.a", "nested more than 50 deep"),

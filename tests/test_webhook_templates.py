@@ -139,6 +139,8 @@ def test_what_a_value_contains_is_not_filled_in() -> None:
         ("{{payload.a}}" * (MAX_INSERTIONS + 1), "inserts 201 values"),
         ("x" * (MAX_TEMPLATE + 1), "has 400,001 characters"),
         ("  ", "the template is empty"),
+        ('{{payload.a | ""}}', "may come to nothing"),
+        ('\n{{payload.a | " "}} {{payload.b | ""}}', "may come to nothing"),
         ("a\x00", "control character U+0000"),
     ],
 )

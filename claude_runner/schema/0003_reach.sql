@@ -48,7 +48,6 @@ CREATE UNIQUE INDEX webhook_deliveries_once ON webhook_deliveries (webhook_id, d
 CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (webhook_id, received_at, id);
 CREATE INDEX webhook_deliveries_refused ON webhook_deliveries (webhook_id, received_at, id)
     WHERE verdict IN ('bad_signature', 'malformed', 'disabled');
-CREATE INDEX runs_of_webhook ON runs (webhook_id, created_at, id) WHERE webhook_id IS NOT NULL;
 
 DROP INDEX runs_newest;
 CREATE INDEX runs_newest ON runs (created_at, id);

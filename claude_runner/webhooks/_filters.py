@@ -175,7 +175,7 @@ def _literal(token: _Token) -> Any:
         try:
             return json.loads(token.text)
         except ValueError as error:
-            raise _refused(f"{token.text[:30]} is no text or number as JSON has it") from error
+            raise _refused(f"{token.text[:30]!r} is no text or number as JSON has it") from error
     if token.kind == "word" and token.text in _CONSTANTS:
         return _CONSTANTS[token.text]
     hint = "; texts stand in double quotes" if token.kind == "word" else ""

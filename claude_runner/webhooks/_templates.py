@@ -174,7 +174,17 @@ def read_template(text: str) -> Template:
         done = end
     if len(pieces) > 2 * MAX_INSERTIONS:
         raise _refused(f"the template inserts {len(pieces) // 2} values; at most {MAX_INSERTIONS} can be")
-    return Template((*(piece for piece in pieces if piece != ""), text[done:]))
+    pieces.append(text[done:])
+    if all(_may_be_blank(piece) for piece in pieces):
+        raise _refused(
+            "the template may come to nothing: its defaults are blank, and it has no words of its own"
+        )
+    return Template(tuple(piece for piece in pieces if piece != ""))
+
+
+def _may_be_blank(piece: str | Insertion) -> bool:
+    text = piece if isinstance(piece, str) else piece.default
+    return text is not None and not text.strip()
 
 
 def _insertion(text: str, start: int) -> tuple[Insertion, int]:
