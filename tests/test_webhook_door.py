@@ -247,6 +247,7 @@ async def test_a_minute_of_silence_gives_no_more_than_a_minutes_worth(
     service: Service, clock: FakeClock
 ) -> None:
     webhook = await service.webhook(max_per_minute=3)
+    await service.taken(webhook)
     clock.move(3_600)
     statuses = [(await service.send(webhook)).status_code for _ in range(5)]
     assert statuses == [202, 202, 202, 429, 429]
