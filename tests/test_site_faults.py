@@ -1,6 +1,8 @@
 """Requests that are too slow or too large, and too many of them."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -274,3 +276,18 @@ async def test_connections_above_the_limit_are_told_to_come_again(
             wire.close()
         while statuses(await reached.said(asks("/"))) != [200]:  # noqa: ASYNC110 - nobody tells that they have gone
             await asyncio.sleep(0.01)
+
+
+def test_a_crowd_leaves_descriptors_for_the_rest_of_the_program() -> None:
+    """In a process of its own, since nobody gets a limit back that he has lowered."""
+    program = (
+        "import resource\n"
+        "from claude_runner.web._serving import OTHER_DESCRIPTORS, _most_connections\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))\n"
+        "most = _most_connections()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], most + most // 4 + OTHER_DESCRIPTORS)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    taken, needed = map(int, done.stdout.split())
+    assert taken == 300
+    assert 290 <= needed <= taken
