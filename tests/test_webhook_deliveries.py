@@ -43,6 +43,16 @@ async def test_a_delivery_is_kept_as_it_came_but_for_what_lets_somebody_in(servi
     assert "open-sesame" not in (await service.app.runs.get(answer["run_id"])).prompt
 
 
+async def test_the_token_is_kept_neither_in_a_proxys_header_nor_in_the_body(service: Service) -> None:
+    webhook = await service.webhook()
+    assert webhook.token is not None
+    path = f"/webhook/{webhook.token}"
+    await service.taken(webhook, json.dumps({"at": path}).encode(), X_Original_URI=path, Referer=path)
+    [delivery] = await service.deliveries(webhook)
+    assert webhook.token not in str(delivery)
+    assert delivery.headers["referer"] == "/webhook/[not kept]"
+
+
 async def test_so_much_of_the_headers_is_kept(service: Service) -> None:
     webhook = await service.webhook()
     await service.taken(webhook, **{f"X-{number}": "v" * 5_000 for number in range(200)})

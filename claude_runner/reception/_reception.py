@@ -32,6 +32,7 @@ from claude_runner.webhooks import (
 )
 
 MOST_WAITING: Final = 64  # senders that may wait for the ends of their runs at a time
+NOT_KEPT: Final = "[not kept]"
 REFUSED_BYTES: Final = 16 * 1024  # of a refused body that are kept
 NONCE_BYTES: Final = 6
 ATTEMPTS: Final = 5  # at a delivery whose webhook is changed in the same moment
@@ -227,8 +228,8 @@ class Reception:
         return Taken(
             webhook=webhook,
             key=webhooks.delivery_key(webhook.signature, headers, payload),
-            headers=self._redact(webhooks.kept_headers(headers)),
-            body=self._redacted(body),
+            headers=self._kept(webhooks.kept_headers(headers), webhook),
+            body=self._kept_body(body, webhook),
             run=self._run_of(webhook, entrance.template, payload) if wanted else None,
             now=now,
         )
@@ -257,8 +258,8 @@ class Reception:
             received_at=self._clock.now(),
             verdict=_verdict(error),
             reason=self._redact(str(error)),
-            headers=self._redact(webhooks.kept_headers(headers)),
-            body=self._redacted(body[:REFUSED_BYTES]),
+            headers=self._kept(webhooks.kept_headers(headers), webhook),
+            body=self._kept_body(body[:REFUSED_BYTES], webhook),
         )
         await self._ledger.refuse(delivery)
 
@@ -283,9 +284,14 @@ class Reception:
         nonce, self._digits = self._digits[: 2 * NONCE_BYTES], self._digits[2 * NONCE_BYTES :]
         return nonce
 
-    def _redacted(self, body: bytes) -> bytes:
+    def _kept(self, text: str, webhook: Webhook) -> str:
+        """Return a text without secrets, and without the webhook's token, which proxies repeat in headers of theirs."""
+        redacted = self._redact(text)
+        return redacted if webhook.token is None else redacted.replace(webhook.token, NOT_KEPT)
+
+    def _kept_body(self, body: bytes, webhook: Webhook) -> bytes:
         text = body.decode("utf-8", "surrogateescape")
-        kept = self._redact(text)
+        kept = self._kept(text, webhook)
         return body if kept is text else kept.encode("utf-8", "surrogateescape")
 
 
