@@ -15,13 +15,20 @@ from claude_runner.tools._curl import curl_of
 from claude_runner.tools._texts import iso
 from claude_runner.tools._toolbox import ToolGroup, tool
 from claude_runner.tools.jobs import ChosenProfile, Commands, Deleted, Minutes, Tools, chosen_profile
-from claude_runner.webhooks import Delivery, Signature, Verdict, Webhook, WebhookDraft
+from claude_runner.webhooks import (
+    MAX_PLAIN_FIELDS,
+    MAX_WAIT_SECONDS,
+    Delivery,
+    Signature,
+    Verdict,
+    Webhook,
+    WebhookDraft,
+)
 
-MAX_PLAIN_FIELDS: Final = 50
 HEAD: Final = 2_000  # characters of a delivery's body that a list shows
 
 PerMinute = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
-WaitSeconds = Annotated[int, Field(ge=0, le=300, strict=True)]
+WaitSeconds = Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS, strict=True)]
 PageSize = Annotated[int, Field(ge=1, le=100, strict=True)]
 Secret = Annotated[str | None, Field(json_schema_extra={"writeOnly": True})]
 

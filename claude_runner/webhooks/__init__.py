@@ -19,11 +19,12 @@ from claude_runner.webhooks._deliveries import (
     kept_headers,
 )
 from claude_runner.webhooks._filters import Holds, read_filter
-from claude_runner.webhooks._records import MAX_WAIT_SECONDS, Webhook, WebhookDraft
+from claude_runner.webhooks._records import MAX_PLAIN_FIELDS, MAX_WAIT_SECONDS, Webhook, WebhookDraft
 from claude_runner.webhooks._signatures import BadSignatureError, Headers, Signature, delivery_key, verify
 from claude_runner.webhooks._templates import Rendered, Template, read_template
 
 __all__ = [
+    "MAX_PLAIN_FIELDS",
     "MAX_WAIT_SECONDS",
     "REFUSALS",
     "BadSignatureError",
