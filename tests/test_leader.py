@@ -173,3 +173,14 @@ async def test_five_servers_run_each_slot_once_while_leaders_are_ended_and_kille
     assert account.handovers >= 3
     assert (account.lost, account.doubled) == ((), ())
     assert account.slots >= 10
+
+
+async def test_neither_a_deep_home_nor_a_deep_temporary_folder_keeps_a_process_from_leading(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / ("h" * 100)
+    deep = tmp_path / ("t" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    async with open_app(Settings(home=home), agent=FakeAgent(), clock=clock) as app:
+        assert app.leadership.problem is None

@@ -18,7 +18,7 @@ from claude_runner.pool import Patience, Pool
 from claude_runner.processes import confinement_problem
 from tests.conftest import need
 from tests.parts import hands_of, locked, logged, open_parts
-from tests.tool_servers import QUICK, SDK, Lab, comes, open_lab, processes, put, workspaces
+from tests.tool_servers import QUICK, SDK, Lab, comes, open_lab, processes, put, temporary, workspaces
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
@@ -178,8 +178,9 @@ async def test_nothing_is_left_of_servers_when_the_application_ends(tmp_path: Pa
     for call, words in ((going_on, "about to end"), (starting, "about to end")):
         with pytest.raises(ServerFailedError, match=words):
             await call
-    assert not [*processes("forks"), *processes("quick"), *processes("slow")]
-    assert not list((tmp_path / "temporary").glob("claude-runner-server-*"))
+    with temporary(tmp_path / "temporary"):
+        assert not [*processes("forks"), *processes("quick"), *processes("slow")]
+        assert not workspaces()
 
 
 @pytest.mark.parametrize("after", [0.0, 0.005, 0.02, 0.06, 0.15])
@@ -573,11 +574,13 @@ asyncio.run(main())
         sys.executable, "-c", program, cwd=root, stdout=asyncio.subprocess.PIPE
     )
     assert ours.stdout is not None
-    assert await asyncio.wait_for(ours.stdout.readline(), 20) == b"up\n"
-    await comes((tmp_path / "home/dynamic_servers/orphan/data/daemon").exists)
-    assert len(processes("orphan")) >= 3
-    ours.send_signal(signal.SIGKILL)
-    await ours.wait()
+    try:
+        assert await asyncio.wait_for(ours.stdout.readline(), 20) == b"up\n"
+        await comes((tmp_path / "home/dynamic_servers/orphan/data/daemon").exists)
+        assert len(processes("orphan")) >= 3
+    finally:
+        ours.send_signal(signal.SIGKILL)
+        await ours.wait()
     await comes(lambda: not processes("orphan"), 5)
 
 

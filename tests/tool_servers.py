@@ -174,7 +174,10 @@ def put(settings: Settings, name: str, code: str = QUICK, **metadata: Any) -> No
 
 
 def processes(name: str) -> list[psutil.Process]:
-    """The processes of this test that bear the mark of a server, as a person would look for them."""
+    """The processes of this test that bear the mark of a server, as a person would look for them.
+
+    Outside of `temporary` these are those of tests at its side as well.
+    """
     return list(_marked(re.compile(re.escape(name) + "-[0-9a-f]{16}")))
 
 

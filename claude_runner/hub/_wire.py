@@ -121,8 +121,11 @@ def _socket_path(state: Path) -> Path:
     if len(os.fsencode(path)) <= LONGEST_PATH:
         return path
     home = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"claude-runner-{os.getuid()}-{home}"
+    name = f"claude-runner-{os.getuid()}-{home}"
+    folder = Path(tempfile.gettempdir()) / name
+    if len(os.fsencode(folder / path.name)) > LONGEST_PATH:
+        folder = Path("/tmp") / name  # noqa: S108 - private, and looked at below
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
         raise PermissionError(f"{folder} belongs to somebody else")
-    return folder / "hub.sock"
+    return folder / path.name
