@@ -1,34 +1,4 @@
-"""How values stand in an answer."""
-
-from contextlib import suppress
-from datetime import UTC, datetime
-
-from claude_runner.errors import InvalidError
-
-
-def iso(instant: datetime | None) -> str | None:
-    """Return an instant as ISO 8601 in UTC."""
-    return None if instant is None else instant.astimezone(UTC).isoformat()
-
-
-def read_instant(text: str | None, field: str) -> datetime | None:
-    """Read an instant of ISO 8601 that has an offset.
-
-    Raises:
-        InvalidError: It is none; `field` is the parameter's name.
-    """
-    if text is None:
-        return None
-    with suppress(
-        ValueError, OverflowError
-    ):  # no instant; or one before the first year of UTC, or after the last
-        instant = datetime.fromisoformat(text)
-        if instant.tzinfo is not None:
-            return instant.astimezone(UTC)
-    raise InvalidError(
-        f"{field} is {text[:60]!r}; give an instant with its offset, such as '2026-11-23T09:00:00+01:00'",
-        field=field,
-    )
+"""How sentences name what they are about."""
 
 
 def counted(number: int, noun: str) -> str:

@@ -80,6 +80,11 @@ def tool(
     return offer
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """Return the parameters that a caller has given, by name."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 async def looked_up(reading: Awaitable[R]) -> R:
     """Return what a resource or a prompt reads; what is wrong with that, the client is told in our sentence."""
     try:

@@ -1,39 +1,13 @@
 """Tools that look at the calls of tools."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from claude_runner.runs import ToolCall, Verdict, head, shortened
 from claude_runner.tools._toolbox import ToolGroup, tool
+from claude_runner.views.calls import CallList, call_list
 
 CallLimit = Annotated[int, Field(ge=1, le=200, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class CallView:
-    """A call of a tool, with the beginnings of long texts."""
-
-    id: str
-    run_id: str | None
-    server: str | None
-    tool: str
-    arguments: dict[str, Any]
-    verdict: Verdict
-    result: str | None
-    result_length: int | None
-    started_at: str
-    duration_ms: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallList:
-    """Some calls, newest first."""
-
-    calls: list[CallView]
-    total: int
-    next_cursor: str | None
 
 
 class CallTools(ToolGroup):
@@ -61,19 +35,4 @@ class CallTools(ToolGroup):
         """
         await self.app.invocations.settled()
         page = await self.app.runs.calls(run_id, server, limit, cursor)
-        return CallList([_view(call) for call in page.calls], page.total, page.next_cursor)
-
-
-def _view(call: ToolCall) -> CallView:
-    return CallView(
-        id=call.id,
-        run_id=call.run_id,
-        server=call.server,
-        tool=call.tool,
-        arguments=shortened(call.arguments, head),
-        verdict=call.verdict,
-        result=None if call.result is None else head(call.result),
-        result_length=call.result_length,
-        started_at=call.started_at.isoformat(),
-        duration_ms=call.duration_ms,
-    )
+        return call_list(page)

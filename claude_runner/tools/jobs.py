@@ -1,105 +1,22 @@
 """Tools that create and look after jobs."""
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from pydantic import Field
 
-from claude_runner.errors import InvalidError
-from claude_runner.grants import read_tools
-from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, JobDraft
-from claude_runner.permissions import Profile, read_commands
-from claude_runner.runs import RunFilter, State, head
+from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, JobDraft
+from claude_runner.runs import RunFilter
 from claude_runner.schedule import local_timezone
 from claude_runner.tools._confirmation import Question
-from claude_runner.tools._texts import counted, iso
-from claude_runner.tools._toolbox import ToolGroup, tool
-
-NEXT_RUNS: Final = 5
+from claude_runner.tools._texts import counted
+from claude_runner.tools._toolbox import ToolGroup, given, tool
+from claude_runner.views.decisions import ChosenProfile, decided
+from claude_runner.views.deletions import Deleted
+from claude_runner.views.jobs import JobList, JobView, Triggered, job_list, job_view
 
 Minutes = Annotated[int, Field(ge=1, le=1440, strict=True)]
 Tools = list[str] | str | None
 Commands = list[str] | str | None
-
-
-class ChosenProfile(StrEnum):
-    """A permission profile, or the owner's default."""
-
-    CONTAINED = "contained"
-    RULES = "rules"
-    FULL = "full"
-    DEFAULT = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A job as callers see it."""
-
-    id: str
-    name: str
-    schedule: str
-    cron: str
-    timezone: str
-    enabled: bool
-    next_run_at: str | None
-    next_runs: list[str]
-    prompt: str
-    tools: list[str]
-    profile: Profile
-    profile_is_default: bool
-    commands: list[str]
-    timeout_minutes: int
-    model: str | None
-    last_executed_at: str | None
-    last_error: str | None
-    note: str | None
-    created_at: str
-    updated_at: str
-    tool_warnings: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class JobSummary:
-    """A job as a list shows it: the prompt's beginning alone."""
-
-    id: str
-    name: str
-    schedule: str
-    cron: str
-    timezone: str
-    enabled: bool
-    next_run_at: str | None
-    prompt: str
-    tools: list[str]
-    profile: Profile
-    last_executed_at: str | None
-    last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class JobList:
-    """All jobs."""
-
-    jobs: list[JobSummary]
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """What was deleted."""
-
-    deleted: bool
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Triggered:
-    """A run that was started."""
-
-    run_id: str
-    state: State
-    job_id: str
 
 
 class JobTools(ToolGroup):
@@ -111,9 +28,7 @@ class JobTools(ToolGroup):
 
         Prompts are cut to their beginning; get_job shows one whole.
         """
-        jobs = await self.app.jobs.list()
-        default = (await self.app.stored.rights()).default
-        return JobList([_summary(job, job.profile or default) for job in jobs], len(jobs))
+        return await job_list(self.app)
 
     @tool("Show a job", reads=True)
     async def get_job(self, job_id: str) -> JobView:
@@ -122,7 +37,7 @@ class JobTools(ToolGroup):
         Args:
             job_id: The id that create_job and list_jobs tell.
         """
-        return await self.view(await self.app.jobs.get(job_id))
+        return await job_view(self.app, await self.app.jobs.get(job_id))
 
     @tool("Create a job")
     async def create_job(
@@ -166,21 +81,23 @@ class JobTools(ToolGroup):
             commands: For `rules`: how the shell commands begin that it may run, such as `git status` or `npm test`.
                 What an interpreter such as `python3` is given can't be limited: name it only where all is trusted.
         """
-        chosen, begin = chosen_profile(profile), read_commands(commands)
-        grant = await self.app.reach.grant(read_tools(tools), chosen, begin)
-        draft = JobDraft(
-            name=name,
-            cron=cron,
-            prompt=prompt,
-            timezone=local_timezone() if timezone is None else timezone,
-            tools=grant.tools,
-            timeout_minutes=timeout_minutes,
-            model=model,
-            enabled=enabled,
-            profile=chosen,
-            commands=begin,
+        new = await decided(
+            self.app,
+            {
+                "name": name,
+                "cron": cron,
+                "prompt": prompt,
+                "timezone": local_timezone() if timezone is None else timezone,
+                "tools": tools,
+                "timeout_minutes": timeout_minutes,
+                "model": model,
+                "enabled": enabled,
+                "profile": profile,
+                "commands": commands,
+            },
         )
-        return await self._shown(await self.app.jobs.add(draft, self.app.clock.now()), grant.warnings)
+        job = await self.app.jobs.add(JobDraft(**new.values), self.app.clock.now())
+        return await job_view(self.app, job, new.warnings)
 
     @tool("Change a job", destroys=True, repeatable=True)
     async def update_job(
@@ -212,30 +129,21 @@ class JobTools(ToolGroup):
             profile: What it may do without asking, as in create_job; `default` goes back to the owner's choice.
             commands: How the shell commands begin that `rules` lets it run, as in create_job; an empty list is none.
         """
-        given: dict[str, Any] = {
-            "name": name,
-            "cron": cron,
-            "prompt": prompt,
-            "timezone": timezone,
-            "timeout_minutes": timeout_minutes,
-            "enabled": enabled,
-        }
-        changes = {field: value for field, value in given.items() if value is not None}
-        if model is not None:
-            changes["model"] = model or None
-        if profile is not None:
-            changes["profile"] = chosen_profile(profile)
-        if commands is not None:
-            changes["commands"] = read_commands(commands)
-        if tools is not None:
-            changes["tools"] = read_tools(tools)
-        if not changes.keys() & {"tools", "profile", "commands"}:
-            return await self.view(await self.app.jobs.change(job_id, changes, self.app.clock.now()))
-        old = await self.app.jobs.get(job_id)
-        wanted = [changes.get(name, getattr(old, name)) for name in ("tools", "profile", "commands")]
-        grant = await self.app.reach.grant(*wanted)
-        job = await self.app.jobs.change(job_id, changes | {"tools": grant.tools}, self.app.clock.now())
-        return await self._shown(job, grant.warnings)
+        wanted = given(
+            name=name,
+            cron=cron,
+            prompt=prompt,
+            tools=tools,
+            timezone=timezone,
+            timeout_minutes=timeout_minutes,
+            model=model,
+            enabled=enabled,
+            profile=profile,
+            commands=commands,
+        )
+        changes = await decided(self.app, wanted, await self.app.jobs.get(job_id))
+        job = await self.app.jobs.change(job_id, changes.values, self.app.clock.now())
+        return await job_view(self.app, job, changes.warnings)
 
     async def _deletion(self, job_id: str) -> Question:
         job = await self.app.jobs.get(job_id)
@@ -264,70 +172,3 @@ class JobTools(ToolGroup):
         """
         run = await self.app.trigger(job_id)
         return Triggered(run.id, run.state, job_id)
-
-    async def view(self, job: Job) -> JobView:
-        """Return a job as callers see it."""
-        return await self._shown(job, await self._warnings(job))
-
-    async def _warnings(self, job: Job) -> tuple[str, ...]:
-        """Return what there is to say about the job's tools today; what was right once may not be now."""
-        try:
-            return (await self.app.reach.grant(job.tools, job.profile, job.commands)).warnings
-        except InvalidError as error:
-            return (str(error),)
-
-    async def _shown(self, job: Job, warnings: tuple[str, ...]) -> JobView:
-        fires = job.next_fires(self.app.clock.now(), NEXT_RUNS)
-        return JobView(
-            id=job.id,
-            name=job.name,
-            schedule=_in_words(job),
-            cron=job.cron,
-            timezone=job.timezone,
-            enabled=job.enabled,
-            next_run_at=iso(job.next_run_at),
-            next_runs=[fire.isoformat(timespec="seconds") for fire in fires],
-            prompt=job.prompt,
-            tools=list(job.tools),
-            profile=job.profile or (await self.app.stored.rights()).default,
-            profile_is_default=job.profile is None,
-            commands=list(job.commands),
-            timeout_minutes=job.timeout_minutes,
-            model=job.model,
-            last_executed_at=iso(job.last_executed_at),
-            last_error=job.last_error,
-            note=job.note,
-            created_at=job.created_at.isoformat(),
-            updated_at=job.updated_at.isoformat(),
-            tool_warnings=list(warnings),
-        )
-
-
-def chosen_profile(chosen: ChosenProfile) -> Profile | None:
-    """Return the profile that was chosen, `None` for the owner's default."""
-    return None if chosen is ChosenProfile.DEFAULT else Profile(chosen)
-
-
-def _summary(job: Job, profile: Profile) -> JobSummary:
-    return JobSummary(
-        id=job.id,
-        name=job.name,
-        schedule=_in_words(job),
-        cron=job.cron,
-        timezone=job.timezone,
-        enabled=job.enabled,
-        next_run_at=iso(job.next_run_at),
-        prompt=head(job.prompt),
-        tools=list(job.tools),
-        profile=profile,
-        last_executed_at=iso(job.last_executed_at),
-        last_error=job.last_error,
-    )
-
-
-def _in_words(job: Job) -> str:
-    """Return the schedule in words, or what is wrong with one that was edited by hand."""
-    try:
-        return job.schedule.describe()
-    except InvalidError as error:
-        return str(error)

@@ -1,26 +1,19 @@
 """Tools about tool servers that others made: those that come with the program, and external ones."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
 from claude_runner.servers import ExternalDraft, Kind
 from claude_runner.tools._confirmation import Question
-from claude_runner.tools._servers import ServerDeleted, ServerGroup, ServerList, ServerSummary, mark_of
+from claude_runner.tools._servers import ServerGroup, mark_of
 from claude_runner.tools._toolbox import tool
+from claude_runner.views.deletions import ServerDeleted
+from claude_runner.views.servers import ServerList, ServerLog, ServerSummary, server_list, server_summaries
 
 LOG_LINES: Final = 100
 
 Lines = Annotated[int, Field(ge=1, le=2000, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLog:
-    """What a server wrote to standard error, oldest line first."""
-
-    server: str
-    lines: list[str]
 
 
 class FixedServerTools(ServerGroup):
@@ -29,7 +22,7 @@ class FixedServerTools(ServerGroup):
     @tool("List built-in tool servers", reads=True)
     async def list_fixed_mcp_servers(self) -> ServerList:
         """List the tool servers that come with the program, such as email and playwright, and whether each is ready."""
-        return await self._list(Kind.FIXED)
+        return await server_list(self.app, Kind.FIXED)
 
     @tool("Enable a built-in tool server", repeatable=True)
     async def enable_fixed_server(self, name: str) -> ServerSummary:
@@ -88,12 +81,12 @@ class ExternalServerTools(ServerGroup):
             env_vars=env_vars or (),
             description=description,
         )
-        return (await self._summaries([await self.app.workshop.add_external(draft)]))[0]
+        return (await server_summaries(self.app, [await self.app.workshop.add_external(draft)]))[0]
 
     @tool("List external tool servers", reads=True)
     async def list_external_servers(self) -> ServerList:
         """List the external MCP servers that were added, and whether each is ready."""
-        return await self._list(Kind.EXTERNAL)
+        return await server_list(self.app, Kind.EXTERNAL)
 
     async def _leaving(self, name: str) -> Question | None:
         server = await self.app.servers.get(name)

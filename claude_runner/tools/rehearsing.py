@@ -5,7 +5,8 @@ from claude_runner.permissions import read_commands
 from claude_runner.rehearsing import Rehearsal
 from claude_runner.runs import NewRun, Trigger
 from claude_runner.tools._toolbox import ToolGroup, tool
-from claude_runner.tools.jobs import ChosenProfile, Commands, Tools, chosen_profile
+from claude_runner.tools.jobs import Commands, Tools
+from claude_runner.views.decisions import ChosenProfile, chosen_profile
 
 
 class RehearsalTools(ToolGroup):

@@ -13,7 +13,7 @@ from claude_runner.app import App
 from claude_runner.jobs import Job
 from claude_runner.runs import Run, RunFilter, State
 from claude_runner.tools._toolbox import looked_up
-from claude_runner.tools.jobs import JobTools
+from claude_runner.views.jobs import job_view
 
 OUTPUT: Final = "run://{id}/output"
 JOB: Final = "job://{id}"
@@ -26,7 +26,6 @@ class Resources(Middleware):
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._jobs = JobTools(app)
 
     def add_to(self, mcp: FastMCP[Any]) -> None:
         """Offer them to the clients of a server."""
@@ -45,7 +44,7 @@ class Resources(Middleware):
     async def job(self, id: str) -> str:  # noqa: A002 - as above
         """A job whole as get_job answers it, by the job's id."""
         job = await looked_up(self._app.jobs.get(id))
-        return to_json(await self._jobs.view(job), indent=2).decode()
+        return to_json(await job_view(self._app, job), indent=2).decode()
 
     async def on_list_resources(  # type: ignore[explicit-override]  # typing.override is of 3.12
         self,

@@ -1,85 +1,27 @@
 """Tools that make tool servers and change them, and take into use what was made or added."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from claude_runner.errors import ConflictError
-from claude_runner.grants import tool_name
-from claude_runner.servers import Kind, Server, ToolInfo
+from claude_runner.servers import Kind
 from claude_runner.tools._confirmation import Question
-from claude_runner.tools._servers import (
-    ServerDeleted,
-    ServerGroup,
+from claude_runner.tools._servers import ServerGroup, mark_of
+from claude_runner.tools._texts import joined
+from claude_runner.tools._toolbox import tool
+from claude_runner.views.deletions import ServerDeleted
+from claude_runner.views.servers import (
+    MadeView,
     ServerList,
     ServerSummary,
-    mark_of,
-    status_of,
+    ServerView,
+    made_view,
+    server_list,
+    server_view,
 )
-from claude_runner.tools._texts import iso, joined
-from claude_runner.tools._toolbox import tool
-from claude_runner.workshop import Made
-
-_LISTS: Final = {Kind.FIXED: "mcp_servers", Kind.EXTERNAL: "servers"}
 
 Version = Annotated[int, Field(ge=1, le=999_999, strict=True)]
 Variables = list[str | dict[str, Any]] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ToolView:
-    """A tool of a server, by the name under which a job's `tools` has it."""
-
-    name: str
-    description: str
-    input_schema: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionView:
-    """A version of a server's code."""
-
-    version: int
-    created_at: str
-    current: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ServerView:
-    """A dynamic server whole."""
-
-    name: str
-    kind: Kind
-    description: str
-    enabled: bool
-    status: str
-    missing_credentials: list[str]
-    env_vars: list[dict[str, Any]]
-    tools: list[ToolView] | None
-    per_run: bool
-    dependencies: list[str]
-    versions: list[VersionView]
-    code: str
-    problem: str | None
-    created_at: str | None
-    updated_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class MadeView:
-    """A server that was made or changed; `next_step` is what is left to do before it can be used."""
-
-    name: str
-    enabled: bool
-    status: str
-    missing_credentials: list[str]
-    env_vars: list[dict[str, Any]]
-    tools: list[ToolView]
-    version: int
-    start_seconds: float
-    next_step: str
 
 
 class ServerTools(ServerGroup):
@@ -128,12 +70,12 @@ class ServerTools(ServerGroup):
             env_vars: More about variables that the code reads, or ones that were not found in it: names, or objects
                 with `name`, `description`, `required`, `sensitive`.
         """
-        return await self._made(await self.app.workshop.create(name, code, description, env_vars))
+        return await made_view(self.app, await self.app.workshop.create(name, code, description, env_vars))
 
     @tool("List own tool servers", reads=True)
     async def list_dynamic_mcp_servers(self) -> ServerList:
         """List the tool servers that were made here: what each is for, whether it is ready, and its tools."""
-        return await self._list(Kind.DYNAMIC)
+        return await server_list(self.app, Kind.DYNAMIC)
 
     @tool("Show a tool server", reads=True)
     async def get_dynamic_mcp_server(self, name: str, version: Version | None = None) -> ServerView:
@@ -143,33 +85,7 @@ class ServerTools(ServerGroup):
             name: The server's name.
             version: Show the code of this version; the current one where it is left out.
         """
-        server = await self.app.servers.get(name)
-        if server.kind is not Kind.DYNAMIC:
-            raise ConflictError(
-                f"{name} is one of the {server.kind} servers; list_{server.kind}_{_LISTS[server.kind]} shows it",
-                field="name",
-            )
-        code = await self.app.servers.code(name, version)
-        versions = await self.app.servers.versions(name)
-        known = await self.app.servers.known_tools([server])
-        missing = server.missing((await self.app.credentials.everything()).get(name, {}))
-        return ServerView(
-            name=server.name,
-            kind=server.kind,
-            description=server.description,
-            enabled=server.enabled,
-            status=status_of(server, missing),
-            missing_credentials=list(missing),
-            env_vars=[variable.as_entry() for variable in server.variables],
-            tools=_tools(server, known[name]) if name in known else None,
-            per_run=server.per_run,
-            dependencies=list(server.dependencies),
-            versions=[VersionView(it.number, it.created_at.isoformat(), it.current) for it in versions],
-            code=code,
-            problem=server.problem,
-            created_at=iso(server.created_at),
-            updated_at=iso(server.updated_at),
-        )
+        return await server_view(self.app, name, version)
 
     async def _changing(
         self,
@@ -222,7 +138,7 @@ class ServerTools(ServerGroup):
         made = await self.app.workshop.change(
             name, code=code, description=description, given=env_vars, version=version
         )
-        return await self._made(made)
+        return await made_view(self.app, made)
 
     async def _deletion(self, name: str) -> Question | None:
         server = await self.app.servers.find(name)
@@ -260,33 +176,3 @@ class ServerTools(ServerGroup):
             name: The server's name.
         """
         return await self._enable(name, Kind.DYNAMIC, Kind.EXTERNAL, enabled=False)
-
-    async def _made(self, made: Made) -> MadeView:
-        server = made.server
-        versions = await self.app.servers.versions(server.name)
-        return MadeView(
-            name=server.name,
-            enabled=server.enabled,
-            status=status_of(server, made.missing),
-            missing_credentials=list(made.missing),
-            env_vars=[variable.as_entry() for variable in server.variables],
-            tools=_tools(server, made.tools),
-            version=versions[-1].number,
-            start_seconds=round(made.start_seconds, 3),
-            next_step=_next_step(made),
-        )
-
-
-def _next_step(made: Made) -> str:
-    name = made.server.name
-    if made.missing:
-        calls = ", ".join(f"set_server_credential('{name}', '{key}', …)" for key in made.missing)
-        return f"Ask the user for {', '.join(made.missing)} and call {calls}; then {name} is ready."
-    if not made.server.enabled:
-        return f"It is disabled; enable_mcp_server('{name}') takes it into use."
-    first = tool_name(name, made.tools[0].name)
-    return f"It is ready: name {first} in a job's tools, or call it now with invoke_internal_mcp_tool."
-
-
-def _tools(server: Server, tools: Sequence[ToolInfo]) -> list[ToolView]:
-    return [ToolView(tool_name(server.name, it.name), it.description, dict(it.input_schema)) for it in tools]

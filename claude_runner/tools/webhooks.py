@@ -1,150 +1,31 @@
 """Tools that create and look after webhooks."""
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from claude_runner.errors import InvalidError
-from claude_runner.grants import read_tools
-from claude_runner.permissions import Profile, read_commands
-from claude_runner.text_lists import read_list
 from claude_runner.tools._confirmation import Question
-from claude_runner.tools._curl import curl_of
-from claude_runner.tools._texts import iso
-from claude_runner.tools._toolbox import ToolGroup, tool
-from claude_runner.tools.jobs import ChosenProfile, Commands, Deleted, Minutes, Tools, chosen_profile
-from claude_runner.webhooks import (
-    MAX_PLAIN_FIELDS,
-    MAX_WAIT_SECONDS,
-    Delivery,
-    Signature,
-    Verdict,
-    Webhook,
-    WebhookDraft,
+from claude_runner.tools._toolbox import ToolGroup, given, tool
+from claude_runner.tools.jobs import Commands, Minutes, Tools
+from claude_runner.views.decisions import ChosenProfile, ChosenSignature, decided
+from claude_runner.views.deletions import Deleted
+from claude_runner.views.webhooks import (
+    DeliveryList,
+    Replayed,
+    WebhookList,
+    WebhookTrial,
+    WebhookView,
+    delivery_list,
+    trial_view,
+    webhook_list,
+    webhook_view,
 )
-
-HEAD: Final = 2_000  # characters of a delivery's body that a list shows
+from claude_runner.webhooks import MAX_WAIT_SECONDS, WebhookDraft
 
 PerMinute = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 WaitSeconds = Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS, strict=True)]
 PageSize = Annotated[int, Field(ge=1, le=100, strict=True)]
 Secret = Annotated[str | None, Field(json_schema_extra={"writeOnly": True})]
-
-
-class ChosenSignature(StrEnum):
-    """How deliveries are signed, or that they are not."""
-
-    NONE = "none"
-    GITHUB = "github"
-    STRIPE = "stripe"
-    SLACK = "slack"
-    GITLAB = "gitlab"
-    SHOPIFY = "shopify"
-    STANDARD = "standard"
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookView:
-    """A webhook as callers see it; `curl` posts an example to it."""
-
-    id: str
-    name: str
-    description: str
-    url: str | None
-    curl: str | None
-    enabled: bool
-    prompt_template: str
-    tools: list[str]
-    profile: Profile
-    profile_is_default: bool
-    commands: list[str]
-    timeout_minutes: int
-    model: str | None
-    signature: str | None
-    filter: str | None
-    plain_fields: list[str]
-    max_per_minute: int
-    max_wait_seconds: int
-    trigger_count: int
-    turned_away: int
-    last_triggered_at: str | None
-    created_at: str
-    updated_at: str
-    tool_warnings: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookSummary:
-    """A webhook as a list shows it."""
-
-    id: str
-    name: str
-    description: str
-    url: str | None
-    enabled: bool
-    signature: str | None
-    trigger_count: int
-    last_triggered_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookList:
-    """All webhooks."""
-
-    webhooks: list[WebhookSummary]
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookTrial:
-    """What a payload would come to; nothing was run.
-
-    Attributes:
-        would_run: Whether the filter wants a run for it.
-        missing: Fields of the template that the payload does not have.
-        defaulted: Fields in whose place the template's default stands.
-        cut: Fields that were too long to be inserted whole.
-    """
-
-    would_run: bool
-    prompt: str
-    missing: list[str]
-    defaulted: list[str]
-    cut: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryView:
-    """A delivery: what was posted, and what became of it."""
-
-    id: str
-    received_at: str
-    verdict: Verdict
-    reason: str | None
-    run_id: str | None
-    replay_of: str | None
-    headers: dict[str, str]
-    body: str | None
-    body_length: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryList:
-    """A page of deliveries, newest first; `next_cursor` asks for those after them."""
-
-    deliveries: list[DeliveryView]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The run that a delivery has started again."""
-
-    run_id: str | None
-    state: str
-    webhook_id: str
 
 
 class WebhookTools(ToolGroup):
@@ -198,33 +79,33 @@ class WebhookTools(ToolGroup):
                 since whoever has the url can read it then.
             enabled: Whether it takes deliveries.
         """
-        chosen, begin = chosen_profile(profile), read_commands(commands)
-        grant = await self.app.reach.grant(read_tools(tools), chosen, begin)
-        draft = WebhookDraft(
-            name=name,
-            prompt_template=prompt_template,
-            description=description,
-            tools=grant.tools,
-            timeout_minutes=timeout_minutes,
-            model=model,
-            profile=chosen,
-            commands=begin,
-            signature=_chosen_signature(signature),
-            signing_secret=signing_secret,
-            filter=filter,
-            plain_fields=_fields(plain_fields or []),
-            max_per_minute=max_per_minute,
-            max_wait_seconds=max_wait_seconds,
-            enabled=enabled,
+        new = await decided(
+            self.app,
+            {
+                "name": name,
+                "prompt_template": prompt_template,
+                "description": description,
+                "tools": tools,
+                "profile": profile,
+                "commands": commands,
+                "model": model,
+                "timeout_minutes": timeout_minutes,
+                "signature": signature,
+                "signing_secret": signing_secret,
+                "filter": filter,
+                "plain_fields": plain_fields,
+                "max_per_minute": max_per_minute,
+                "max_wait_seconds": max_wait_seconds,
+                "enabled": enabled,
+            },
         )
-        return await self._shown(await self.app.webhooks.add(draft, self.app.clock.now()), grant.warnings)
+        webhook = await self.app.webhooks.add(WebhookDraft(**new.values), self.app.clock.now())
+        return await webhook_view(self.app, webhook, new.warnings)
 
     @tool("List webhooks", reads=True)
     async def list_webhooks(self) -> WebhookList:
         """List all webhooks, oldest first: their addresses, and how often they have started a run."""
-        base = await self.app.addresses.base()
-        webhooks = await self.app.webhooks.list()
-        return WebhookList([_summary(webhook, base) for webhook in webhooks], len(webhooks))
+        return await webhook_list(self.app)
 
     @tool("Show a webhook", reads=True)
     async def get_webhook(self, webhook_id: str) -> WebhookView:
@@ -233,7 +114,7 @@ class WebhookTools(ToolGroup):
         Args:
             webhook_id: The id that create_webhook and list_webhooks tell.
         """
-        return await self._view(await self.app.webhooks.get(webhook_id))
+        return await webhook_view(self.app, await self.app.webhooks.get(webhook_id))
 
     @tool("Change a webhook", destroys=True, repeatable=True)
     async def update_webhook(
@@ -277,49 +158,29 @@ class WebhookTools(ToolGroup):
             enabled: Whether it takes deliveries.
             rotate_token: Give it a new address; the old one lets nothing in from then on.
         """
-        changes = _given(
+        wanted = given(
             name=name,
             prompt_template=prompt_template,
             description=description,
+            tools=tools,
+            profile=profile,
+            commands=commands,
+            model=model,
             timeout_minutes=timeout_minutes,
+            signature=signature,
             signing_secret=signing_secret,
             filter=filter,
-            plain_fields=None if plain_fields is None else _fields(plain_fields),
+            plain_fields=plain_fields,
             max_per_minute=max_per_minute,
             max_wait_seconds=max_wait_seconds,
             enabled=enabled,
         )
-        if model is not None:
-            changes["model"] = model or None
-        if signature is not None:
-            changes |= _signed(signature)
-        changes |= await self._rights(
-            webhook_id,
-            tools=None if tools is None else read_tools(tools),
-            profile=profile,
-            commands=None if commands is None else read_commands(commands),
-        )
+        changes = await decided(self.app, wanted, await self.app.webhooks.get(webhook_id))
         now = self.app.clock.now()
-        webhook = await self.app.webhooks.change(webhook_id, changes, now)
-        return await self._view(await self.app.webhooks.rotate(webhook_id, now) if rotate_token else webhook)
-
-    async def _rights(
-        self,
-        webhook_id: str,
-        *,
-        tools: tuple[str, ...] | None,
-        profile: ChosenProfile | None,
-        commands: tuple[str, ...] | None,
-    ) -> dict[str, Any]:
-        """Return what changes of what its runs may do, in the form that is granted; nothing where none was given."""
-        given = _given(tools=tools, commands=commands)
-        if profile is not None:
-            given["profile"] = chosen_profile(profile)
-        if not given:
-            return {}
-        old = await self.app.webhooks.get(webhook_id)
-        wanted = [given.get(right, getattr(old, right)) for right in ("tools", "profile", "commands")]
-        return given | {"tools": (await self.app.reach.grant(*wanted)).tools}
+        webhook = await self.app.webhooks.change(webhook_id, changes.values, now)
+        if rotate_token:
+            webhook = await self.app.webhooks.rotate(webhook_id, now)
+        return await webhook_view(self.app, webhook, changes.warnings)
 
     async def _deletion(self, webhook_id: str) -> Question:
         webhook = await self.app.webhooks.get(webhook_id)
@@ -357,14 +218,7 @@ class WebhookTools(ToolGroup):
             prompt_template: Take this instead of the webhook's template, to see what a change would do.
         """
         trial = await self.app.reception.try_out(webhook_id, payload, delivery_id, prompt_template)
-        rendered = trial.rendered
-        return WebhookTrial(
-            trial.wanted,
-            rendered.prompt,
-            list(rendered.missing),
-            list(rendered.defaulted),
-            list(rendered.cut),
-        )
+        return trial_view(trial)
 
     @tool("List a webhook's deliveries", reads=True)
     async def list_webhook_deliveries(
@@ -380,7 +234,7 @@ class WebhookTools(ToolGroup):
             cursor: Where to go on: next_cursor of the page before.
         """
         page = await self.app.webhooks.deliveries(webhook_id, limit, cursor)
-        return DeliveryList([_delivery(delivery) for delivery in page.deliveries], page.next_cursor)
+        return delivery_list(page)
 
     @tool("Replay a delivery", acts_outside=True)
     async def replay_webhook_delivery(self, delivery_id: str) -> Replayed:
@@ -392,91 +246,3 @@ class WebhookTools(ToolGroup):
         delivery = await self.app.webhooks.delivery(delivery_id)
         receipt = await self.app.reception.replay(delivery_id)
         return Replayed(receipt.run_id, receipt.state, delivery.webhook_id)
-
-    async def _view(self, webhook: Webhook) -> WebhookView:
-        """Return a webhook as callers see it, with what there is to say about its tools today."""
-        try:
-            grant = await self.app.reach.grant(webhook.tools, webhook.profile, webhook.commands)
-        except InvalidError as error:
-            return await self._shown(webhook, (str(error),))
-        return await self._shown(webhook, grant.warnings)
-
-    async def _shown(self, webhook: Webhook, warnings: tuple[str, ...]) -> WebhookView:
-        url = _url(webhook, await self.app.addresses.base())
-        return WebhookView(
-            id=webhook.id,
-            name=webhook.name,
-            description=webhook.description,
-            url=url,
-            curl=None if url is None else curl_of(webhook, url),
-            enabled=webhook.enabled,
-            prompt_template=webhook.prompt_template,
-            tools=list(webhook.tools),
-            profile=webhook.profile or (await self.app.stored.rights()).default,
-            profile_is_default=webhook.profile is None,
-            commands=list(webhook.commands),
-            timeout_minutes=webhook.timeout_minutes,
-            model=webhook.model,
-            signature=webhook.signature,
-            filter=webhook.filter,
-            plain_fields=list(webhook.plain_fields),
-            max_per_minute=webhook.max_per_minute,
-            max_wait_seconds=webhook.max_wait_seconds,
-            trigger_count=webhook.trigger_count,
-            turned_away=self.app.reception.turned_away(webhook.id),
-            last_triggered_at=iso(webhook.last_triggered_at),
-            created_at=webhook.created_at.isoformat(),
-            updated_at=webhook.updated_at.isoformat(),
-            tool_warnings=list(warnings),
-        )
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _signed(chosen: ChosenSignature) -> dict[str, Any]:
-    """Return what changes with the signature: none takes the secret with it."""
-    signature = _chosen_signature(chosen)
-    return {"signature": None, "signing_secret": None} if signature is None else {"signature": signature}
-
-
-def _fields(given: list[str] | str) -> tuple[str, ...]:
-    return tuple(read_list(given, "plain_fields", MAX_PLAIN_FIELDS, '["payload.action"]'))
-
-
-def _chosen_signature(chosen: ChosenSignature) -> Signature | None:
-    return None if chosen is ChosenSignature.NONE else Signature(chosen)
-
-
-def _url(webhook: Webhook, base: str) -> str | None:
-    """Return where it is posted to; `None` where no key opens its token, and only a new one helps."""
-    return None if webhook.token is None else f"{base}/webhook/{webhook.token}"
-
-
-def _summary(webhook: Webhook, base: str) -> WebhookSummary:
-    return WebhookSummary(
-        id=webhook.id,
-        name=webhook.name,
-        description=webhook.description,
-        url=_url(webhook, base),
-        enabled=webhook.enabled,
-        signature=webhook.signature,
-        trigger_count=webhook.trigger_count,
-        last_triggered_at=iso(webhook.last_triggered_at),
-    )
-
-
-def _delivery(delivery: Delivery) -> DeliveryView:
-    body = delivery.body
-    return DeliveryView(
-        id=delivery.id,
-        received_at=delivery.received_at.isoformat(),
-        verdict=delivery.verdict,
-        reason=delivery.reason,
-        run_id=delivery.run_id,
-        replay_of=delivery.replay_of,
-        headers=dict(delivery.headers),
-        body=None if body is None else body[: 4 * HEAD].decode("utf-8", "replace")[:HEAD],
-        body_length=None if body is None else len(body),
-    )

@@ -1,0 +1,149 @@
+"""What is told of jobs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from claude_runner.app import App
+from claude_runner.errors import InvalidError
+from claude_runner.jobs import Job
+from claude_runner.permissions import Profile
+from claude_runner.runs import State, head
+from claude_runner.views.instants import iso
+
+NEXT_RUNS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as callers see it."""
+
+    id: str
+    name: str
+    schedule: str
+    cron: str
+    timezone: str
+    enabled: bool
+    next_run_at: str | None
+    next_runs: list[str]
+    prompt: str
+    tools: list[str]
+    profile: Profile
+    profile_is_default: bool
+    commands: list[str]
+    timeout_minutes: int
+    model: str | None
+    last_executed_at: str | None
+    last_error: str | None
+    note: str | None
+    created_at: str
+    updated_at: str
+    tool_warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job as a list shows it: the prompt's beginning alone."""
+
+    id: str
+    name: str
+    schedule: str
+    cron: str
+    timezone: str
+    enabled: bool
+    next_run_at: str | None
+    prompt: str
+    tools: list[str]
+    profile: Profile
+    last_executed_at: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """All jobs."""
+
+    jobs: list[JobSummary]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """A run that was started."""
+
+    run_id: str
+    state: State
+    job_id: str
+
+
+async def job_list(app: App) -> JobList:
+    """Return all jobs, oldest first."""
+    jobs = await app.jobs.list()
+    default = (await app.stored.rights()).default
+    return JobList([_summary(job, job.profile or default) for job in jobs], len(jobs))
+
+
+async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) -> JobView:
+    """Return a job as callers see it.
+
+    Args:
+        app: Whose job it is.
+        job: The job.
+        warnings: What there is to say about its tools; looked up where it is `None`, since what was right once may
+            not be today.
+    """
+    fires = job.next_fires(app.clock.now(), NEXT_RUNS)
+    return JobView(
+        id=job.id,
+        name=job.name,
+        schedule=in_words(job),
+        cron=job.cron,
+        timezone=job.timezone,
+        enabled=job.enabled,
+        next_run_at=iso(job.next_run_at),
+        next_runs=[fire.isoformat(timespec="seconds") for fire in fires],
+        prompt=job.prompt,
+        tools=list(job.tools),
+        profile=job.profile or (await app.stored.rights()).default,
+        profile_is_default=job.profile is None,
+        commands=list(job.commands),
+        timeout_minutes=job.timeout_minutes,
+        model=job.model,
+        last_executed_at=iso(job.last_executed_at),
+        last_error=job.last_error,
+        note=job.note,
+        created_at=job.created_at.isoformat(),
+        updated_at=job.updated_at.isoformat(),
+        tool_warnings=list(await _warnings(app, job) if warnings is None else warnings),
+    )
+
+
+def in_words(job: Job) -> str:
+    """Return the schedule in words, or what is wrong with one that was edited by hand."""
+    try:
+        return job.schedule.describe()
+    except InvalidError as error:
+        return str(error)
+
+
+async def _warnings(app: App, job: Job) -> tuple[str, ...]:
+    try:
+        return (await app.reach.grant(job.tools, job.profile, job.commands)).warnings
+    except InvalidError as error:
+        return (str(error),)
+
+
+def _summary(job: Job, profile: Profile) -> JobSummary:
+    return JobSummary(
+        id=job.id,
+        name=job.name,
+        schedule=in_words(job),
+        cron=job.cron,
+        timezone=job.timezone,
+        enabled=job.enabled,
+        next_run_at=iso(job.next_run_at),
+        prompt=head(job.prompt),
+        tools=list(job.tools),
+        profile=profile,
+        last_executed_at=iso(job.last_executed_at),
+        last_error=job.last_error,
+    )
