@@ -1,6 +1,6 @@
 """The site: every request comes in here, and is looked at before anything else sees it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from fastmcp import FastMCP
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claude_runner.app import App
@@ -20,6 +20,7 @@ from claude_runner.web._bodies import LARGEST, SLOWEST_SECONDS, GoneError, Room,
 from claude_runner.web._login import LoginGate
 from claude_runner.web._transports import MESSAGES, SSE, STREAMABLE, Transports
 from claude_runner.web._webhook import WebhookDoor
+from claude_runner.web.dashboard import Dashboard
 from claude_runner.web.oauth import BearerGate, oauth_routes
 
 WEBHOOKS: Final = "/webhook/"
@@ -27,6 +28,9 @@ WEBHOOKS: Final = "/webhook/"
 TRUSTED_ORIGINS: Final = frozenset({"https://claude.ai", "https://claude.com"})
 
 LARGEST_FORM: Final = 64 * 2**10  # bytes of what is posted to a page, by whomever
+LARGEST_OF_OWNER: Final = LARGEST  # the same of one that only the owner may post to
+
+Answer = Callable[[Request, Exception], Awaitable[Response]]
 
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 
@@ -39,8 +43,11 @@ class Site:
         self._transports = Transports(mcp)
         self._webhooks: ASGIApp = WebhookDoor(app)
         self._mcp: ASGIApp = BearerGate(_buffered(self._transports, LARGEST), app)
-        self._router = _router(app, LoginGate(app.settings, app.clock))
+        login = LoginGate(app.settings, app.clock)
+        self._router = _router(app, login)
         self._pages = _buffered(_pages(self._router), LARGEST_FORM)
+        self._dashboard = Dashboard(app)
+        self._owners = _OwnersPages(self._dashboard, login)
         self._room = Room()
 
     @asynccontextmanager
@@ -51,6 +58,7 @@ class Site:
 
     async def finish(self) -> None:
         """End what would otherwise go on, before the server stops."""
+        self._dashboard.finish()
         await self._transports.finish()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +120,32 @@ class Site:
             )
             await served(scope, receive, send)
             return
-        await self._pages(scope, receive, send)
+        pages = self._owners if self._owners.has(scope) else self._pages
+        await pages(scope, receive, send)
+
+
+class _OwnersPages:
+    """The pages and calls that are the owner's alone: nothing of a request is read before he is known."""
+
+    def __init__(self, dashboard: Dashboard, login: LoginGate) -> None:
+        self.router = Router([*dashboard.routes()], redirect_slashes=False)
+        self._login = login
+        answers = {
+            RunnerError: dashboard.refused,
+            Exception: dashboard.mistaken,
+            404: dashboard.not_found,
+            405: _wrong_method,
+        }
+        self._served = _buffered(_guarded(self.router, answers), LARGEST_OF_OWNER)
+
+    def has(self, scope: Scope) -> bool:
+        """Tell whether a request's path is one of them."""
+        return any(route.matches(scope)[0] is not Match.NONE for route in self.router.routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the owner, and refuse everybody else."""
+        refusal = await self._login.refusal(Request(scope))
+        await (self._served if refusal is None else refusal)(scope, receive, send)
 
 
 def build_site(app: App, mcp: FastMCP[Any]) -> Site:
@@ -134,7 +167,12 @@ def _router(app: App, login: LoginGate) -> Router:
 
 def _pages(router: Router) -> ASGIApp:
     """Return what serves the routes; what nobody expected is left to the site to answer."""
-    guarded = ExceptionMiddleware(router, {RunnerError: _refused, 404: _not_found, 405: _wrong_method})
+    return _guarded(router, {RunnerError: _refused, 404: _not_found, 405: _wrong_method})
+
+
+def _guarded(router: Router, answers: Mapping[Any, Answer]) -> ASGIApp:
+    """Return what serves the routes, with an answer for each kind of failure."""
+    guarded = ExceptionMiddleware(router, answers)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = router  # with it what is not found is raised, and answered in our words
