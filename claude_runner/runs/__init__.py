@@ -2,7 +2,8 @@
 
 A run goes `pending` → `running` → `finished`, `error` or `cancelled`; a pending one may end too. Every change is
 a guarded update, and every write of a running attempt is fenced by its number: an attempt that was given up
-can't write any more, however late it wakes.
+can't write any more, however late it wakes. Triggers keep sums of the runs that have ended, and their words: lists and
+totals never count a million runs.
 """
 
 from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, close_calls
@@ -11,6 +12,7 @@ from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._inserts import insert, insert_all, new_ids
 from claude_runner.runs._places import cursor_of, place_of
+from claude_runner.runs._queries import RunHits, RunQuery
 from claude_runner.runs._records import (
     Ending,
     Granted,
@@ -22,6 +24,7 @@ from claude_runner.runs._records import (
     Tokens,
     Trigger,
 )
+from claude_runner.runs._rows import RunRow
 from claude_runner.runs._search import RunFilter, RunPage
 from claude_runner.runs._statements import (
     end,
@@ -31,6 +34,7 @@ from claude_runner.runs._statements import (
     unfinished,
 )
 from claude_runner.runs._texts import head, shortened, text_of
+from claude_runner.runs._usage import SlotTotals, Totals
 
 __all__ = [
     "CallPage",
@@ -47,12 +51,17 @@ __all__ = [
     "ReportStatus",
     "Run",
     "RunFilter",
+    "RunHits",
     "RunPage",
+    "RunQuery",
+    "RunRow",
     "Runs",
+    "SlotTotals",
     "State",
     "StoredEvent",
     "Tokens",
     "ToolCall",
+    "Totals",
     "Trigger",
     "Verdict",
     "append",

@@ -1,17 +1,24 @@
 """The runs in the database, for whoever does not hold a connection."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from typing import Final
 
 from claude_runner.db import Database
 from claude_runner.errors import NotFoundError
 from claude_runner.hub import Hub, Topic
-from claude_runner.runs import _calls, _events, _inserts, _search, _statements
+from claude_runner.runs import _calls, _events, _inserts, _queries, _search, _statements, _usage
 from claude_runner.runs._calls import CallPage, ClosedCall, NewCall
-from claude_runner.runs._events import Event, EventPage
+from claude_runner.runs._events import Event, EventPage, StoredEvent
+from claude_runner.runs._queries import RunHits, RunQuery
 from claude_runner.runs._records import Granted, NewRun, Run, Tokens, run_from
+from claude_runner.runs._rows import RunRow
 from claude_runner.runs._search import RunFilter, RunPage
+from claude_runner.runs._usage import SlotTotals, Totals
+
+EXPORTED: Final = 500  # runs of an export that are held at a time
+EXPORTED_HEAD: Final = 20_000  # characters of each of their texts
 
 
 class Runs:
@@ -48,6 +55,51 @@ class Runs:
         """
         return await self._db.read(lambda c: _search.page(c, wanted, limit, cursor))
 
+    async def search(self, query: RunQuery, limit: int, cursor: str | None = None) -> RunHits:
+        """Return a page of the runs looked for: newest first, those found by a text by when they ended.
+
+        However many runs there are, it looks at so many of them and no more; it may give fewer than `limit`, even none,
+        with a cursor to go on from.
+
+        Raises:
+            InvalidError: The cursor is not one that a page gave.
+        """
+        return await self._db.read(lambda c: _queries.search(c, query, limit, cursor))
+
+    async def export(self, query: RunQuery) -> AsyncIterator[Sequence[RunRow]]:
+        """Give all the runs looked for, a few hundred at a time, with the beginnings of longer texts."""
+        cursor: str | None = None
+        while True:
+            hits = await self._db.read(
+                lambda c, cursor=cursor: _queries.search(c, query, EXPORTED, cursor, EXPORTED_HEAD)  # type: ignore[misc]
+            )
+            if hits.runs:
+                yield hits.runs
+            cursor = hits.next_cursor
+            if cursor is None:
+                return
+
+    async def going_on(self, limit: int = 50) -> Sequence[RunRow]:
+        """Return the runs that are going on, then those that wait, each oldest first."""
+        return await self._db.read(lambda c: _queries.going_on(c, limit))
+
+    async def usage(self, edges: Sequence[datetime], *, rehearsal: bool = False) -> Sequence[Totals]:
+        """Return what the runs came to that ended between each edge and the next.
+
+        Args:
+            edges: In order; an edge within a quarter of an hour counts as its end.
+            rehearsal: Whether of runs against the stand-in model, which count apart.
+        """
+        return await self._db.read(lambda c: _usage.usage(c, edges, rehearsal=rehearsal))
+
+    async def usage_in_all(self, *, rehearsal: bool = False) -> Totals:
+        """Return what all runs there ever were came to, those since deleted among them."""
+        return await self._db.read(lambda c: _usage.usage_in_all(c, rehearsal=rehearsal))
+
+    async def slots(self, edges: Sequence[datetime]) -> Sequence[SlotTotals]:
+        """Return what became of the slots planned between each edge and the next, several in a row by the first."""
+        return await self._db.read(lambda c: _usage.slots(c, edges))
+
     async def unfinished(self, job_id: str) -> tuple[str, ...]:
         """Return the ids of the job's runs that wait or are going on."""
         return await self._db.read(lambda c: _statements.unfinished(c, job_id))
@@ -71,6 +123,14 @@ class Runs:
     async def events(self, run_id: str, after: int, limit: int) -> EventPage:
         """Return the events of the run that come after the place given."""
         return await self._db.read(lambda c: _events.page(c, run_id, after, limit))
+
+    async def events_tail(self, run_id: str, limit: int) -> Sequence[StoredEvent]:
+        """Return the last events of the run, in order; there are more where the first of them is not number 1."""
+        return await self._db.read(lambda c: _events.before(c, run_id, None, limit))
+
+    async def events_before(self, run_id: str, before: int, limit: int) -> Sequence[StoredEvent]:
+        """Return the last events of the run that come before a place, in order."""
+        return await self._db.read(lambda c: _events.before(c, run_id, before, limit))
 
     async def text_so_far(self, run_id: str) -> str:
         """Return what the model has said in the run up to now."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from claude_runner.db import from_text, to_text
 
@@ -51,6 +51,7 @@ class EventPage:
     next_after: int | None
 
 
+_BEYOND: Final = 2**62  # a place after every event's
 _FENCED_INSERT = """
     INSERT INTO run_events (run_id, seq, kind, body, at)
     SELECT :run_id, (SELECT coalesce(max(seq), 0) + 1 FROM run_events WHERE run_id = :run_id), :kind, :body, :at
@@ -83,12 +84,18 @@ def page(c: sqlite3.Connection, run_id: str, after: int, limit: int) -> EventPag
     (total,) = c.execute(
         "SELECT count(*) FROM run_events WHERE run_id = :run_id", {"run_id": run_id}
     ).fetchone()
-    events = [
-        StoredEvent(row["seq"], EventKind(row["kind"]), json.loads(row["body"]), from_text(row["at"]))
-        for row in rows[:limit]
-    ]
+    events = [_event_from(row) for row in rows[:limit]]
     last = events[-1].seq if events else after
     return EventPage(events, total, last if len(rows) > limit else None)
+
+
+def before(c: sqlite3.Connection, run_id: str, seq: int | None, limit: int) -> list[StoredEvent]:
+    """Read the last events whose place comes before the one given, in order; of all events where it is `None`."""
+    rows = c.execute(
+        "SELECT * FROM run_events WHERE run_id = :run_id AND seq < :seq ORDER BY seq DESC LIMIT :limit",
+        {"run_id": run_id, "seq": _BEYOND if seq is None else seq, "limit": limit},
+    ).fetchall()
+    return [_event_from(row) for row in reversed(rows)]
 
 
 def text_so_far(c: sqlite3.Connection, run_id: str) -> str:
@@ -100,3 +107,7 @@ def text_so_far(c: sqlite3.Connection, run_id: str) -> str:
     bodies = (json.loads(row["body"]) for row in rows)
     blocks = itertools.groupby(bodies, key=lambda body: body["block"])
     return "\n\n".join("".join(body["text"] for body in pieces) for _, pieces in blocks)
+
+
+def _event_from(row: sqlite3.Row) -> StoredEvent:
+    return StoredEvent(row["seq"], EventKind(row["kind"]), json.loads(row["body"]), from_text(row["at"]))

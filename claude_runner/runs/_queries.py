@@ -1,0 +1,252 @@
+"""Searches through the runs there ever were, which may be a million: each looks at so many of them and no more.
+
+What a search is for is decided on indices that hold all it may ask about, never on the runs themselves, whose
+texts are long. Where it has looked at as many as it may, it gives what it found, with a cursor to go on from.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from claude_runner.db import from_text, to_text
+from claude_runner.errors import InvalidError
+from claude_runner.runs import _words
+from claude_runner.runs._places import cursor_of, place_of
+from claude_runner.runs._records import State, Trigger
+from claude_runner.runs._rows import ROW_HEAD, RunRow, rows_of
+
+LOOKED_AT: Final = 20_000  # entries of an index that a page looks at; some milliseconds
+BEYOND: Final = 2**62  # a number after that of every run
+NEWEST: Final = ("~", "~")  # a place before that of every run
+
+# The terms that SQLite's partial indices stand for must be written out.
+_OPEN: Final = "state IN ('pending', 'running')"
+_ENDED: Final = "state IN ('finished', 'error', 'cancelled')"
+_GOING_ON: Final = f"""
+    SELECT id FROM runs WHERE {_OPEN} AND state = :state ORDER BY created_at, id LIMIT :limit
+"""  # noqa: S608 - written above
+_ASKED: Final = "created_at, id, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal"
+_BY_HAND: Final = frozenset(Trigger) - {Trigger.SCHEDULE, Trigger.WEBHOOK}
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which runs are looked for; what is empty or `None` is any.
+
+    Attributes:
+        text: Words that must all occur in the prompt or the output, the last of them as a beginning. Only runs that
+            have ended are found by it.
+        since: By when they were made: from this instant on, and before `until`.
+        min_cost_usd: Runs of unknown price are not found by it.
+    """
+
+    text: str | None = None
+    states: tuple[State, ...] = ()
+    reason: str | None = None
+    job_id: str | None = None
+    webhook_id: str | None = None
+    trigger: Trigger | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    min_cost_usd: float | None = None
+    rehearsal: bool | None = None
+
+
+class RunHits(NamedTuple):
+    """Some of the runs looked for, newest first.
+
+    Attributes:
+        next_cursor: Asks for those after them; `None` where there are none.
+        looked_until: Where it stopped before it had found as many as were asked for: how far back it looked.
+    """
+
+    runs: list[RunRow]
+    next_cursor: str | None
+    looked_until: datetime | None = None
+
+
+class _Place(NamedTuple):
+    at: str
+    run_id: str
+
+
+class _Source(NamedTuple):
+    """An index in the order of time, and the term that says which runs are in it."""
+
+    name: str
+    term: str
+
+
+def search(
+    c: sqlite3.Connection, query: RunQuery, limit: int, cursor: str | None, head: int = ROW_HEAD
+) -> RunHits:
+    """Read a page; raises `InvalidError` where the cursor is not one that a page gave."""
+    place = None if cursor is None else place_of(cursor, "a search")
+    if query.text is not None and query.text.strip():
+        return _by_text(c, query, query.text, limit, place, head)
+    return _by_time(c, query, limit, _Place(*(place or NEWEST)), head)
+
+
+def going_on(c: sqlite3.Connection, limit: int) -> list[RunRow]:
+    """Read the runs that are going on, then those that wait, each oldest first."""
+    found: list[str] = []
+    for state in (State.RUNNING, State.PENDING):
+        rows = c.execute(_GOING_ON, {"state": state.value, "limit": limit - len(found)})
+        found += [row["id"] for row in rows]
+    return rows_of(c, found)
+
+
+def _by_time(c: sqlite3.Connection, query: RunQuery, limit: int, place: _Place, head: int) -> RunHits:
+    found: list[_Place] = []
+    edges: list[_Place] = []  # where a source was not looked at any further
+    for source in _sources(query):
+        places, edge = _look(c, source, query, limit + 1, place)
+        found += places
+        edges += [] if edge is None else [edge]
+    edge = max(edges, default=None)
+    found = sorted((it for it in found if edge is None or it >= edge), reverse=True)
+    rows = rows_of(c, (it.run_id for it in found[:limit]), head)
+    if len(found) > limit:
+        return RunHits(rows, cursor_of(*found[limit - 1]))
+    if edge is None:
+        return RunHits(rows, None)
+    return RunHits(rows, cursor_of(*edge), from_text(edge.at))
+
+
+def _sources(query: RunQuery) -> list[_Source]:
+    """Return the narrowest indices that hold every run looked for."""
+    states = frozenset(query.states or State)
+    waiting = [
+        _Source("runs_open", f"{_OPEN} AND state = '{state.value}'")
+        for state in (State.PENDING, State.RUNNING)
+        if state in states
+    ]
+    if query.job_id is not None:
+        return [_Source("runs_of_job", "job_id = :job_id")]
+    if query.webhook_id is not None:
+        ended = _Source("runs_of_webhook", f"webhook_id = :webhook_id AND {_ENDED}")
+        return [*waiting, *([ended] if any(state.is_final for state in states) else [])]
+    if not any(state.is_final for state in states):
+        return waiting
+    if states == {State.ERROR}:
+        return [_Source("runs_failed", "state = 'error'")]
+    if query.trigger in _BY_HAND:
+        return [_Source("runs_by_hand", "trigger NOT IN ('schedule', 'webhook')")]
+    return [_Source("runs_newest", "true")]
+
+
+def _look(
+    c: sqlite3.Connection, source: _Source, query: RunQuery, limit: int, place: _Place
+) -> tuple[list[_Place], _Place | None]:
+    """Return the first places in a source that are looked for, and where looking ended before the source did."""
+    terms, values = conditions(query)
+    if query.until is not None:
+        place = min(place, _Place(to_text(query.until), ""))
+    since = "" if query.since is None else "AND created_at >= :since"
+    looked_at = f"""
+        FROM runs INDEXED BY {source.name} WHERE {source.term} AND (created_at, id) < (:at, :id) {since}
+        ORDER BY created_at DESC, id DESC
+    """
+    values |= {"at": place.at, "id": place.run_id, "limit": limit, "looked_at": LOOKED_AT}
+    select = f"""
+        SELECT created_at, id FROM (SELECT {_ASKED} {looked_at} LIMIT :looked_at) WHERE {terms} LIMIT :limit
+    """  # noqa: S608 - names and terms written here
+    found = [_Place(*row) for row in c.execute(select, values)]
+    if len(found) == limit:
+        return found, None
+    edge = f"SELECT created_at, id {looked_at} LIMIT 1 OFFSET :looked_at - 1"
+    last = c.execute(edge, values).fetchone()
+    return found, None if last is None else _Place(*last)
+
+
+def conditions(query: RunQuery) -> tuple[str, dict[str, Any]]:
+    """Return the terms for what is looked for, but for the text, and their values."""
+    values: dict[str, Any] = {
+        "reason": query.reason,
+        "job_id": query.job_id,
+        "webhook_id": query.webhook_id,
+        "trigger": None if query.trigger is None else query.trigger.value,
+        "since": None if query.since is None else to_text(query.since),
+        "until": None if query.until is None else to_text(query.until),
+        "min_cost_usd": query.min_cost_usd,
+        "rehearsal": None if query.rehearsal is None else int(query.rehearsal),
+    }
+    terms = {
+        "reason": "reason = :reason",
+        "job_id": "job_id = :job_id",
+        "webhook_id": "webhook_id = :webhook_id",
+        "trigger": "trigger = :trigger",
+        "since": "created_at >= :since",
+        "until": "created_at < :until",
+        "min_cost_usd": "cost_usd >= :min_cost_usd",
+        "rehearsal": "rehearsal = :rehearsal",
+    }
+    given = [terms[name] for name, value in values.items() if value is not None]
+    if query.states:
+        given.append(f"state IN ({_listed(query.states)})")
+    return " AND ".join(given) or "true", values
+
+
+def _listed(states: Iterable[State]) -> str:
+    return ", ".join(f"'{State(state).value}'" for state in states)
+
+
+def _by_text(
+    c: sqlite3.Connection, query: RunQuery, text: str, limit: int, place: tuple[str, str] | None, head: int
+) -> RunHits:
+    """Read a page by words; its places are the numbers of the runs' ends."""
+    words = _words.match_of(c, text)
+    if not words:
+        return RunHits([], None)
+    looked = _words.find(c, words, _number_of(place))
+    found = _wanted(c, query, looked.numbers, limit + 1)
+    rows = [
+        replace(row, snippet=_words.snippet(c, words, number))
+        for number, run_id in found[:limit]
+        for row in rows_of(c, [run_id], head)
+    ]
+    if len(found) > limit:
+        return RunHits(rows, _cursor_at(found[limit - 1][0]))
+    if looked.until is None:
+        return RunHits(rows, None)
+    return RunHits(rows, _cursor_at(looked.until), _ended_at(c, looked.until))
+
+
+def _wanted(
+    c: sqlite3.Connection, query: RunQuery, numbers: Iterable[int], limit: int
+) -> list[tuple[int, str]]:
+    """Return the first of the runs of these numbers that are looked for, with their ids."""
+    terms, values = conditions(query)
+    select = f"SELECT id FROM run_ends JOIN runs ON runs.id = run_id WHERE n = :n AND {terms}"  # noqa: S608 - as above
+    found: list[tuple[int, str]] = []
+    for number in numbers:
+        row = c.execute(select, values | {"n": number}).fetchone()
+        if row is not None:
+            found.append((number, row["id"]))
+            if len(found) == limit:
+                break
+    return found
+
+
+def _ended_at(c: sqlite3.Connection, number: int) -> datetime | None:
+    select = """
+        SELECT finished_at FROM run_ends JOIN runs ON runs.id = run_id WHERE n >= :n ORDER BY n LIMIT 1
+    """
+    row = c.execute(select, {"n": number}).fetchone()
+    return None if row is None else from_text(row["finished_at"])
+
+
+def _cursor_at(number: int) -> str:
+    return cursor_of("", str(number))
+
+
+def _number_of(place: tuple[str, str] | None) -> int:
+    if place is None:
+        return BEYOND
+    at, number = place
+    if at or not re.fullmatch("[0-9]{1,18}", number):
+        raise InvalidError("this cursor was given by another search; start without one", field="cursor")
+    return int(number)
