@@ -13,6 +13,8 @@ from claude_runner.tools import build_mcp
 from tests.scripted_model import ScriptedModel, scripted_model
 from tests.support import FakeAgent, FakeClock
 
+pytest_plugins = ("tests.browser",)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
