@@ -203,6 +203,18 @@ async def test_a_server_that_ends_or_waits_while_it_is_loaded_is_told_with_its_l
     assert not workspaces()
 
 
+async def test_why_a_server_did_not_start_is_known_until_it_is_changed(lab: Lab) -> None:
+    server = await lab.put("broken", "raise ValueError('no luck')")
+    assert lab.app.pool.trouble(server) is None
+    with pytest.raises(ServerFailedError, match="no luck"):
+        await lab.app.pool.tools(server)
+    assert "no luck" in (lab.app.pool.trouble(server) or "")
+    mended = await lab.put("broken")
+    assert lab.app.pool.trouble(mended) is None
+    await lab.set("broken", "API_KEY", "another")
+    assert lab.app.pool.trouble(server) is None
+
+
 async def test_a_server_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     async with open_lab(tmp_path, patience=Patience(start=0.5)) as lab:
         await lab.put("loops", "print('counting', flush=True)\nwhile True: pass\n")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from claude_runner.config import Clock, Settings
@@ -42,6 +42,13 @@ class Patience:
     start: float = 20.0
     call: float = 240.0
     idle: float = 600.0
+
+
+class _Trouble(NamedTuple):
+    """Why a server did not start, as it was then."""
+
+    fingerprint: str
+    words: str
 
 
 class Pool:
@@ -88,6 +95,7 @@ class Pool:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._changes: Subscription | None = None  # while it is open
         self._turns: Counter[str] = Counter()  # how often a server was changed
+        self._troubles: dict[str, _Trouble] = {}  # of servers whose last start failed
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -180,6 +188,12 @@ class Pool:
         slot = self._slots.find(_key(server, ""))
         return slot is not None and slot.fingerprint == server.fingerprint
 
+    def trouble(self, server: Server) -> str | None:
+        """Return why a server's last start failed, `None` where it did not or the server was changed since."""
+        self._heed_changes()
+        trouble = self._troubles.get(server.name)
+        return trouble.words if trouble is not None and trouble.fingerprint == server.fingerprint else None
+
     async def said(self, name: str, lines: int) -> list[str]:
         """Return the last lines that a server wrote to standard error, whichever process it ran in.
 
@@ -214,7 +228,12 @@ class Pool:
     async def _fill(self, key: Key, server: Server) -> None:
         """Start a server to take calls; whether it still may is looked at next."""
         turn = self._turn(server.name)
-        slot = await self._started(key, server)
+        try:
+            slot = await self._started(key, server)
+        except ServerFailedError as error:
+            self._troubles[server.name] = _Trouble(server.fingerprint, str(error))
+            raise
+        self._troubles.pop(server.name, None)
         if turn != self._turn(server.name):  # it was changed while it was started
             self._slots.retire(slot)
             return
@@ -285,7 +304,13 @@ class Pool:
         """Retire what was changed: here too, since a call may come before the watcher's turn."""
         for change in self._changes.take() if self._changes is not None else ():
             self._turns[change.key] += 1
+            self._forget_trouble(change.key)
             self._slots.retire_named(change.key)
+
+    def _forget_trouble(self, name: str) -> None:
+        """Forget why a server did not start; of every server where the name is empty."""
+        for known in [name] if name else list(self._troubles):
+            self._troubles.pop(known, None)
 
     def _turn(self, name: str) -> int:
         self._heed_changes()

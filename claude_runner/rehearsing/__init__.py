@@ -18,6 +18,7 @@ from claude_runner.rehearsing._records import (
     Verdict,
 )
 from claude_runner.rehearsing._rehearsals import Rehearsals
+from claude_runner.rehearsing._sizes import tool_tokens
 
 __all__ = [
     "MissingCredentials",
@@ -30,4 +31,5 @@ __all__ = [
     "RequestSize",
     "ServerState",
     "Verdict",
+    "tool_tokens",
 ]

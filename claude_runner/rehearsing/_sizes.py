@@ -1,11 +1,12 @@
 """What the first request is made of: how much of it each server's tools, the prompt and the rest take."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
 from claude_runner.rehearsal import FirstRequest
+from claude_runner.rehearsal.answers import estimate
 from claude_runner.rehearsal.conversations import PLACEHOLDER
 from claude_runner.rehearsing._records import Part, PartKind, RequestSize
 
@@ -40,6 +41,17 @@ def size_of(request: FirstRequest, prompt: str, instructions: str, usd: float | 
         about=UNPRICED if usd is None else PRICED,
         parts=_parts([*ordered, ((PartKind.REST, None), rest)], request),
     )
+
+
+def tool_tokens(name: str, description: str, schema: Mapping[str, Any]) -> int:
+    """Return about how many tokens a tool takes of every request in which it is offered.
+
+    Args:
+        name: As a run knows it.
+        description: What a model reads.
+        schema: That of its arguments.
+    """
+    return estimate(_size({"name": name, "description": description, "input_schema": dict(schema)}))
 
 
 def offered_tools(request: FirstRequest) -> list[str]:
