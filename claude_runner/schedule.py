@@ -10,9 +10,10 @@ whenever the clock on the wall matches, in both passes of a repeated hour, and n
 import copy
 import re
 from bisect import bisect_left
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +26,7 @@ from claude_runner.errors import InvalidError
 
 _LONGEST: Final = 200  # characters; every minute of an hour, listed one by one, takes 169 of them
 _SECOND: Final = timedelta(seconds=1)
+_DAY: Final = timedelta(days=1)
 _START: Final = datetime(2020, 1, 1, tzinfo=UTC)  # what fires at all fires within `_YEARS` of this
 _YEARS: Final = 50  # how far croniter looks ahead
 
@@ -56,6 +58,7 @@ class Schedule:
     _zone: ZoneInfo = field(repr=False, compare=False)
     _cron: "croniter[datetime]" = field(repr=False, compare=False)
     _fixed: bool = field(repr=False, compare=False)
+    _times: "_Times" = field(repr=False, compare=False)
 
     def next(self, after: datetime) -> datetime | None:
         """Return the first fire strictly after an instant, in UTC; `None` where 50 years bring none."""
@@ -94,6 +97,23 @@ class Schedule:
             beyond = self.next(middle)
             last, bound = (later, middle) if beyond is None or beyond > until else (beyond, bound)
         return last
+
+    def count(self, since: datetime, until: datetime) -> int:
+        """Return how often it fires from one instant on and before another.
+
+        The work grows with the days between them, not with the fires, of which there may be millions.
+        """
+        local = since.astimezone(self._zone)
+        wall, total = local.replace(tzinfo=None), 0
+        if self._fixed and local.fold and (repeat := _change_at(wall, self._zone)) is not None:
+            wall = repeat.end
+        for change in clock_changes(self._zone, since - _SECOND, until):
+            if change.at > since:
+                total += self._times.between(wall, change.end if change.repeats else change.start)
+                wall = change.end if self._fixed or not change.repeats else change.start
+            if self._fixed and not change.repeats and change.at >= since:
+                total += self._times.are_skipped_by(change)
+        return total + self._times.between(wall, until.astimezone(self._zone).replace(tzinfo=None))
 
     def describe(self) -> str:
         """Return the schedule in words, such as "At 09:00, Monday through Friday"."""
@@ -152,7 +172,7 @@ def _schedule(expression: str, timezone: str) -> Schedule:
     listed = " ".join(kind.listed(text) for kind, text in fields)
     cron = croniter(listed, _START, datetime, implement_cron_bug=True, second_at_beginning=True)
     fixed = not any(text.startswith("*") for kind, text in fields if kind.name in {"minute", "hour"})
-    schedule = Schedule(expression, timezone, zone, cron, fixed)
+    schedule = Schedule(expression, timezone, zone, cron, fixed, _times(fields))
     if schedule.next(_START) is None:
         raise _invalid(f"{expression!r} never fires; choose a day and an hour that exist")
     return schedule
@@ -166,7 +186,7 @@ def _zone(name: str) -> ZoneInfo:
     raise InvalidError(f"{name[:64]!a} is not a time zone; {hint}", field="timezone")
 
 
-class _Change(NamedTuple):
+class Change(NamedTuple):
     """A change of a zone's offset; it repeats or skips the wall times from `start` up to, not with, `end`."""
 
     at: datetime
@@ -175,20 +195,38 @@ class _Change(NamedTuple):
     repeats: bool
 
 
-def _change_at(wall: datetime, zone: ZoneInfo) -> _Change | None:
+def clock_changes(zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[Change]:
+    """Yield when a zone's clocks are changed later than one instant and before another."""
+    at = since.astimezone(UTC)
+    while at < until:
+        later = min(at + _DAY, until.astimezone(UTC))
+        old, new = _offset(at.astimezone(zone)), _offset(later.astimezone(zone))
+        if old != new and (change := _change_in(zone, at, later)).at < until:
+            yield change
+        at = later
+
+
+def _change_at(wall: datetime, zone: ZoneInfo) -> Change | None:
     """Return the change that repeats or skips a wall time, if one does (PEP 495)."""
     before, after = (_offset(wall.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
     if before == after:
         return None
     small, large = sorted((before, after))
     low = wall.replace(tzinfo=UTC) - large  # here the old offset holds, at `wall - small` the new one
+    return _change_in(zone, low, low + (large - small))
+
+
+def _change_in(zone: ZoneInfo, low: datetime, high: datetime) -> Change:
+    """Return the one change between two instants, at the earlier of which the old offset holds."""
+    old, new = _offset(low.astimezone(zone)), _offset(high.astimezone(zone))
     seconds = bisect_left(
-        range((large - small) // _SECOND),
+        range(-(-(high - low) // _SECOND)),
         True,  # noqa: FBT003 - what the key turns to at the change
-        key=lambda seconds: _offset((low + seconds * _SECOND).astimezone(zone)) == after,
+        key=lambda seconds: _offset((low + seconds * _SECOND).astimezone(zone)) == new,
     )
-    at = low + seconds * _SECOND
-    return _Change(at, (at + small).replace(tzinfo=None), (at + large).replace(tzinfo=None), before > after)
+    at = (low + seconds * _SECOND).replace(microsecond=0)  # zones change on whole seconds
+    start, end = sorted((at + old, at + new))
+    return Change(at, start.replace(tzinfo=None), end.replace(tzinfo=None), old > new)
 
 
 def _offset(local: datetime) -> timedelta:
@@ -270,6 +308,67 @@ _FIELDS: Final = (
     _Field("month", 1, 12, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
     _Field("day of week", 0, 7, 7, "sun mon tue wed thu fri sat"),
 )
+
+
+class _Times(NamedTuple):
+    """The wall times that fields match, to be counted without going from each to the next.
+
+    Attributes:
+        both: Whether a day must be one of the days and of the weekdays, not one of either.
+    """
+
+    seconds: list[int]
+    minutes: list[int]
+    hours: list[int]
+    days: list[int]
+    months: list[int]
+    weekdays: list[int]
+    both: bool
+
+    def between(self, start: datetime, end: datetime) -> int:
+        """Return how many there are from one wall time on and before another."""
+        if start >= end:
+            return 0
+        days = (end.date() - start.date()).days
+        whole = sum(self._has(start.date() + _DAY * day) for day in range(days))
+        daily = len(self.hours) * len(self.minutes) * len(self.seconds)
+        first, last = self._has(start.date()), self._has(end.date())
+        return whole * daily + last * self._before(end) - first * self._before(start)
+
+    def are_skipped_by(self, change: Change) -> bool:
+        """Tell whether the clock skips some, and does not show one right after it as well."""
+        skips = self.between(change.start, change.end) > 0
+        return skips and not self.between(change.end, change.end + _SECOND)
+
+    def _has(self, day: date) -> bool:
+        if day.month not in self.months:
+            return False
+        by_day, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return (by_day and by_weekday) if self.both else (by_day or by_weekday)
+
+    def _before(self, wall: datetime) -> int:
+        """Return how many there are earlier in the day, on a day that matches."""
+        minute = len(self.seconds)
+        total = bisect_left(self.hours, wall.hour) * len(self.minutes) * minute
+        if wall.hour in self.hours:
+            total += bisect_left(self.minutes, wall.minute) * minute
+            if wall.minute in self.minutes:
+                total += bisect_left(self.seconds, wall.second + (wall.microsecond > 0))
+        return total
+
+
+def _times(fields: list[tuple[_Field, str]]) -> _Times:
+    values = {kind.name: kind.values(text) for kind, text in fields}
+    day, _, weekday = (text for _, text in fields[-3:])
+    return _Times(
+        seconds=values.get("second", [0]),
+        minutes=values["minute"],
+        hours=values["hour"],
+        days=values["day of month"],
+        months=values["month"],
+        weekdays=values["day of week"],
+        both=day.startswith("*") or weekday.startswith("*"),
+    )
 
 
 def _fields(expression: str) -> list[tuple[_Field, str]]:

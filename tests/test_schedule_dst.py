@@ -255,6 +255,35 @@ def test_around_a_change_a_clock_read_each_minute_agrees(
 
 @given(
     edge=st.sampled_from(EDGES),
+    expression=st.one_of(NIGHTLY, FIRING),
+    start=st.integers(-50 * 60, 50 * 60),
+    span=st.integers(0, 300),
+    fraction=st.timedeltas(timedelta(0), MINUTE - timedelta.resolution),
+)
+@settings(max_examples=150, deadline=None)
+def test_as_many_fires_are_counted_as_there_are_going_from_one_to_the_next(
+    edge: tuple[str, datetime], expression: str, start: int, span: int, fraction: timedelta
+) -> None:
+    zone, change = edge
+    assume(refusal(expression, zone) is None)
+    since = change + start * MINUTE + fraction
+    until = since + span * MINUTE
+    schedule = parse(expression, zone)
+
+    instant = timedelta.resolution
+    assert schedule.count(since, until) == len(list(walk(schedule, since - instant, until - instant)))
+
+
+def test_a_year_of_fires_every_second_is_counted_at_once() -> None:
+    year = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+
+    assert parse("* * * * * *", "Europe/Berlin").count(*year) == 365 * 86_400
+    assert parse("*/10 * 2 * * *", "Europe/Berlin").count(*year) == 365 * 360  # a gap and a repeated hour
+    assert parse("30 2 * * *", "Europe/Berlin").count(*year) == 365
+
+
+@given(
+    edge=st.sampled_from(EDGES),
     expression=st.tuples(texts(0, 59), NIGHTLY).map(" ".join),
     start=st.integers(-5400, 5400),
     span=st.integers(1, 1200),
