@@ -546,3 +546,11 @@ async def test_a_call_that_goes_on_when_its_run_is_cancelled_is_abandoned(real: 
         ("Bash", Verdict.ABANDONED),
         ("Write", Verdict.ABANDONED),
     }
+
+
+async def test_it_is_known_when_a_tool_of_a_server_was_last_called(parts: Parts) -> None:
+    for seconds in (5, 9, 7):
+        made = ClosedCall(None, call("mcp__email__send_email", None, seconds), Verdict.OK, "sent")
+        await parts.runs.note_call(made)
+    called = await parts.runs.last_called(["email", "weather"])
+    assert called == {"email": MORNING + timedelta(seconds=9)}

@@ -3,7 +3,7 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -114,6 +114,9 @@ _COUNT_DENIAL: Final = "UPDATE runs SET denials = denials + 1 WHERE id = :run_id
 _ABANDON: Final = "UPDATE tool_calls SET verdict = 'abandoned' WHERE run_id = :run_id AND verdict = 'open'"
 _WHERE: Final = "WHERE (:run_id IS NULL OR run_id = :run_id) AND (:server IS NULL OR server = :server)"
 _COUNT: Final = f"SELECT count(*) FROM tool_calls {_WHERE}"  # noqa: S608 - written above
+_LATEST: Final = (
+    "SELECT started_at FROM tool_calls WHERE server = :server ORDER BY started_at DESC, id DESC LIMIT 1"
+)
 _PAGE: Final = f"""
     SELECT * FROM tool_calls {_WHERE} AND (:at IS NULL OR (started_at, id) < (:at, :id))
     ORDER BY started_at DESC, id DESC LIMIT :limit
@@ -161,6 +164,12 @@ def page(
     calls = [_call_from(row) for row in rows[:limit]]
     more = len(rows) > limit
     return CallPage(calls, total, cursor_of(rows[limit - 1]["started_at"], calls[-1].id) if more else None)
+
+
+def last_called(c: sqlite3.Connection, servers: Iterable[str]) -> dict[str, datetime]:
+    """Read when a tool of each server was last called; one that never was is not in it."""
+    rows = {name: c.execute(_LATEST, {"server": name}).fetchone() for name in servers}
+    return {name: from_text(row["started_at"]) for name, row in rows.items() if row is not None}
 
 
 def _insert(c: sqlite3.Connection, run: Run, call: ClosedCall) -> str | None:

@@ -1,7 +1,7 @@
 """The runs in the database, for whoever does not hold a connection."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -199,6 +199,10 @@ class Runs:
             InvalidError: The cursor is not one that a page gave.
         """
         return await self._db.read(lambda c: _calls.page(c, run_id, server, limit, cursor))
+
+    async def last_called(self, servers: Iterable[str]) -> dict[str, datetime]:
+        """Return when a tool of each server was last called; one that never was is not in it."""
+        return await self._db.read(lambda c: _calls.last_called(c, servers))
 
     async def cancel_pending(self, run_id: str, error: str, now: datetime) -> bool:
         """Cancel a run that has not started; tells whether it had not."""
