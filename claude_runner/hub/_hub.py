@@ -17,7 +17,9 @@ class Topic(StrEnum):
     SERVERS = "servers"  # the server of this name was made, changed, enabled, disabled or removed
     CREDENTIALS = "credentials"  # a credential of the server of this name was set or deleted
     TOOL_CALLS = "tool_calls"  # a call of the run of this id, or of none, was written
+    DELIVERIES = "deliveries"  # something came to the webhook of this id, and was written down
     WEBHOOKS = "webhooks"  # what was decided about the webhook of this id changed, or it was made or removed
+    SETTINGS = "settings"  # the setting of this key was changed
     AUTH = "auth"  # what the client of this id was given was taken back
 
 

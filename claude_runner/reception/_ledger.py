@@ -135,6 +135,7 @@ class Ledger:
                 webhooks.forget(c, delivery.webhook_id, delivery.received_at)
 
         await self._db.write(write, durable=False)
+        self._hub.publish(Topic.DELIVERIES, delivery.webhook_id)
 
     def _begin(self) -> None:
         """Write what is there; what comes meanwhile is written after that."""
@@ -168,6 +169,8 @@ class Ledger:
                 entry.written.set_result(receipt)
             if receipt is not None and receipt.run_id is not None and not receipt.duplicate:
                 self._hub.publish(Topic.RUNS, receipt.run_id)
+        for webhook_id in {entry.taken.webhook.id for entry in entries}:
+            self._hub.publish(Topic.DELIVERIES, webhook_id)
 
     def _is_untidy(self, webhook_id: str, size: int, weight: int = 1) -> bool:
         """Tell whether it is time to drop what is not kept any longer: at first, and again after so much."""

@@ -185,13 +185,23 @@ class Reception:
         """
         webhook = await self.webhooks.get(webhook_id)
         if delivery_id is not None:
-            delivery = await self.webhooks.delivery(delivery_id)
-            if delivery.webhook_id != webhook_id:
-                raise InvalidError(f"delivery {delivery_id} came to another webhook", field="delivery_id")
-            payload = _brought_by(delivery, refused_too=True)
+            payload = await self.payload_of(webhook_id, delivery_id)
         read = webhook.template if template is None else read_template(template)
         holds = webhook.holds
         return Trial(holds is None or holds(payload), read.render(payload, webhook.plain_fields))
+
+    async def payload_of(self, webhook_id: str, delivery_id: str) -> Any:
+        """Return the payload of a delivery, refused or not, that came to a webhook.
+
+        Raises:
+            NotFoundError: There is no such delivery.
+            ConflictError: The delivery can't be read, or its body is no longer kept.
+            InvalidError: It is another webhook's.
+        """
+        delivery = await self.webhooks.delivery(delivery_id)
+        if delivery.webhook_id != webhook_id:
+            raise InvalidError(f"delivery {delivery_id} came to another webhook", field="delivery_id")
+        return _brought_by(delivery, refused_too=True)
 
     async def outcome(self, run_id: str, seconds: float) -> Run | None:
         """Return the run once it has ended; `None` where that takes longer, or too many wait already."""

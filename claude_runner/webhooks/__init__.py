@@ -19,11 +19,20 @@ from claude_runner.webhooks._deliveries import (
     kept_headers,
 )
 from claude_runner.webhooks._filters import Holds, read_filter
-from claude_runner.webhooks._records import MAX_PLAIN_FIELDS, MAX_WAIT_SECONDS, Webhook, WebhookDraft
+from claude_runner.webhooks._received import Lately, Received, ReceivedPage
+from claude_runner.webhooks._records import (
+    MAX_PER_MINUTE,
+    MAX_PLAIN_FIELDS,
+    MAX_WAIT_SECONDS,
+    Webhook,
+    WebhookDraft,
+    checked_fields,
+)
 from claude_runner.webhooks._signatures import BadSignatureError, Headers, Signature, delivery_key, verify
-from claude_runner.webhooks._templates import Rendered, Template, read_template
+from claude_runner.webhooks._templates import Origin, Piece, Rendered, Template, read_template
 
 __all__ = [
+    "MAX_PER_MINUTE",
     "MAX_PLAIN_FIELDS",
     "MAX_WAIT_SECONDS",
     "REFUSALS",
@@ -33,8 +42,13 @@ __all__ = [
     "Earlier",
     "Headers",
     "Holds",
+    "Lately",
     "MalformedError",
     "NewDelivery",
+    "Origin",
+    "Piece",
+    "Received",
+    "ReceivedPage",
     "Rendered",
     "Signature",
     "Template",
@@ -42,6 +56,7 @@ __all__ = [
     "Webhook",
     "WebhookDraft",
     "Webhooks",
+    "checked_fields",
     "count",
     "delivery_key",
     "earlier",

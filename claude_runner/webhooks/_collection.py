@@ -16,6 +16,7 @@ from claude_runner.errors import ConflictError, InvalidError, NotFoundError, Una
 from claude_runner.hub import Hub, Topic
 from claude_runner.runs import cursor_of, place_of
 from claude_runner.webhooks._deliveries import Delivery, DeliveryPage, delivery_from
+from claude_runner.webhooks._received import Lately, ReceivedPage, lately, page_of, received_from
 from claude_runner.webhooks._records import Webhook, WebhookDraft, webhook_from
 
 TOKEN_BYTES: Final = 32
@@ -197,6 +198,24 @@ class Webhooks:
         shown = [delivery_from(row) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
         return DeliveryPage(shown, None if last is None else cursor_of(last["received_at"], last["id"]))
+
+    async def received(
+        self, webhook_id: str, limit: int, cursor: str | None = None, *, refused: bool = False
+    ) -> ReceivedPage:
+        """Return a page of what has come to the webhook, or only of what was refused, newest first, without bodies.
+
+        Raises:
+            InvalidError: The cursor is not one that a page gave.
+        """
+        place = None if cursor is None else place_of(cursor, "the webhook's page")
+        rows = await self._db.read(lambda c: page_of(c, webhook_id, place, limit + 1, refused=refused))
+        shown = [received_from(row) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return ReceivedPage(shown, None if last is None else cursor_of(last["received_at"], last["id"]))
+
+    async def lately(self, since: datetime) -> Mapping[str, Lately]:
+        """Return what has come to each webhook by its id: the last delivery, and how many were refused since."""
+        return await self._db.read(lambda c: lately(c, since))
 
     async def delivery(self, delivery_id: str) -> Delivery:
         """Return the delivery.

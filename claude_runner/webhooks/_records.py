@@ -86,7 +86,7 @@ class WebhookDraft:
                 f"a webhook's description has at most {MAX_DESCRIPTION:,} characters, and no control characters",
                 field="description",
             )
-        return replace(self, name=name, filter=condition, plain_fields=_checked_fields(self.plain_fields))
+        return replace(self, name=name, filter=condition, plain_fields=checked_fields(self.plain_fields))
 
     def _check_signature(self) -> None:
         if self.signature is None and self.signing_secret is not None:
@@ -131,6 +131,19 @@ class Webhook(WebhookDraft):
     last_triggered_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+def checked_fields(fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Return fields by their full names; the `payload.` at their beginning may be left out. Raises `InvalidError`."""
+    if len(fields) > MAX_PLAIN_FIELDS:
+        raise InvalidError(
+            f"plain_fields has {len(fields)} entries; at most {MAX_PLAIN_FIELDS} can be kept",
+            field="plain_fields",
+        )
+    try:
+        return tuple(dict.fromkeys(name_of(path_of(_full(it))) for it in fields))
+    except InvalidError as error:
+        raise InvalidError(str(error), field="plain_fields") from error
 
 
 def webhook_from(row: sqlite3.Row, token: str | None, secret: str | None) -> Webhook:
@@ -179,19 +192,6 @@ def _fields(text: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("plain_fields is no list of texts")
     return tuple(value)
-
-
-def _checked_fields(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Return fields by their full names; the `payload.` at their beginning may be left out."""
-    if len(fields) > MAX_PLAIN_FIELDS:
-        raise InvalidError(
-            f"plain_fields has {len(fields)} entries; at most {MAX_PLAIN_FIELDS} can be kept",
-            field="plain_fields",
-        )
-    try:
-        return tuple(dict.fromkeys(name_of(path_of(_full(it))) for it in fields))
-    except InvalidError as error:
-        raise InvalidError(str(error), field="plain_fields") from error
 
 
 def _full(name: str) -> str:

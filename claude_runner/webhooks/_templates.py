@@ -10,7 +10,8 @@ import re
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 from claude_runner.errors import InvalidError
 from claude_runner.jobs import check_prompt, clean_text
@@ -45,17 +46,36 @@ class Insertion:
     default: str | None
 
 
+class Origin(Enum):
+    """Where a piece of a prompt comes from."""
+
+    WORDS = "words"  # the owner's own
+    DATA = "data"  # from outside, between tags
+    PLAIN = "plain"  # from outside, by itself
+    DEFAULT = "default"  # the owner's, where there was no value
+    MISSING = "missing"  # a mark of ours
+
+
+class Piece(NamedTuple):
+    """A piece of a prompt."""
+
+    origin: Origin
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A prompt made of a template and a payload.
 
     Attributes:
+        pieces: What the prompt is made of, in order.
         missing: Fields that the payload does not have; a mark stands in their place.
         defaulted: Fields in whose place the default stands.
         cut: Fields whose values were too long; a mark tells where they were cut.
     """
 
     prompt: str
+    pieces: tuple[Piece, ...]
     missing: tuple[str, ...]
     defaulted: tuple[str, ...]
     cut: tuple[str, ...]
@@ -86,16 +106,19 @@ class Template:
             nonce: Makes digits for the tags, which nobody can know beforehand; asked again where a value contains them.
         """
         rendering = _Rendering(payload, plain_fields)
-        parts = [piece if isinstance(piece, str) else rendering.part(piece) for piece in self.pieces]
+        parts = [
+            Piece(Origin.WORDS, piece) if isinstance(piece, str) else rendering.part(piece)
+            for piece in self.pieces
+        ]
         if not rendering.fenced:
-            return rendering.told("".join(map(str, parts)))
+            return rendering.told([part for part in parts if isinstance(part, Piece)])
         make = nonce or _random_digits
         digits = make()
         while any(digits in fenced.text for fenced in rendering.fenced):
             digits = make()
         tag = f"{ROOT}-{digits}"
-        parts = [part if isinstance(part, str) else part.within(tag) for part in parts]
-        return rendering.told(PREAMBLE % (tag, tag) + "".join(map(str, parts)))
+        fenced = [part if isinstance(part, Piece) else part.within(tag) for part in parts]
+        return rendering.told([Piece(Origin.WORDS, PREAMBLE % (tag, tag)), *fenced])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +127,8 @@ class _Fenced:
     text: str
     mark: str
 
-    def within(self, tag: str) -> str:
-        return f'<{tag} path="{self.name}">{self.text}{self.mark}</{tag}>'
+    def within(self, tag: str) -> Piece:
+        return Piece(Origin.DATA, f'<{tag} path="{self.name}">{self.text}{self.mark}</{tag}>')
 
 
 class _Rendering:
@@ -121,23 +144,24 @@ class _Rendering:
         self._cut: dict[str, None] = {}
         self.fenced: list[_Fenced] = []
 
-    def told(self, prompt: str) -> Rendered:
+    def told(self, pieces: list[Piece]) -> Rendered:
         """Return the prompt with what there is to say about it."""
-        return Rendered(prompt, tuple(self._missing), tuple(self._defaulted), tuple(self._cut))
+        prompt = "".join([text for _, text in pieces])
+        return Rendered(prompt, tuple(pieces), tuple(self._missing), tuple(self._defaulted), tuple(self._cut))
 
-    def part(self, insertion: Insertion) -> str | _Fenced:
+    def part(self, insertion: Insertion) -> Piece | _Fenced:
         """Return what stands in a place: a text of the owner's, a plain value, or one to be fenced."""
         name = insertion.name
         found = find(self._payload, insertion.path)
         if insertion.default is not None and (found is None or found.value is None):
             self._defaulted[name] = None
-            return insertion.default
+            return Piece(Origin.DEFAULT, insertion.default)
         if found is None:
             self._missing[name] = None
-            return f"({name} is missing)"
+            return Piece(Origin.MISSING, f"({name} is missing)")
         text = self._text(insertion.path, found.value)
         if name in self._plain and _is_plain(found.value, text):
-            return text
+            return Piece(Origin.PLAIN, text)
         kept = text[: self._left]
         self._left -= len(kept)
         mark = ""

@@ -17,7 +17,7 @@ PULSE_SECONDS: Final = 20.0  # proxies give a silent stream up after a minute
 REST_SECONDS: Final = 0.1  # between two messages, so that many changes come as one
 BUSY_REST_SECONDS: Final = 1.0  # the same for what changes ten times a second
 RETRY_MS: Final = 1_000
-FREQUENT: Final = frozenset({Topic.EVENTS, Topic.TOOL_CALLS})
+FREQUENT: Final = frozenset({Topic.EVENTS, Topic.TOOL_CALLS, Topic.DELIVERIES})
 RARE: Final = tuple(topic for topic in Topic if topic not in {Topic.CANCEL, *FREQUENT})
 
 _HEADERS: Final = [
