@@ -4,7 +4,9 @@ An occurrence is the fate of one planned slot of a job, or of several in a row; 
 decides who runs it.
 """
 
+from claude_runner.jobs._calendar import Slot
 from claude_runner.jobs._collection import Jobs, find, remember
+from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
 from claude_runner.jobs._records import (
     DEFAULT_TIMEOUT_MINUTES,
     MAX_NAME,
@@ -39,8 +41,15 @@ __all__ = [
     "Fate",
     "Job",
     "JobDraft",
+    "JobPage",
+    "JobQuery",
+    "JobRow",
+    "JobSort",
+    "JobState",
     "Jobs",
     "Occurrence",
+    "Outcome",
+    "Slot",
     "check_model",
     "check_prompt",
     "checked_name",

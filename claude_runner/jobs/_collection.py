@@ -3,7 +3,7 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 from claude_runner.db import Database, to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.hub import Hub, Topic
+from claude_runner.jobs import _calendar, _overview, _trash
+from claude_runner.jobs._calendar import Slot
+from claude_runner.jobs._overview import JobPage, JobQuery, JobRow
 from claude_runner.jobs._records import Job, JobDraft, job_from
 
 _COLUMNS = (
@@ -25,8 +28,10 @@ _INSERT = (
 _UPDATE = (
     f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in _COLUMNS[:-1])},"  # noqa: S608 - names written above
     " next_run_at = CASE WHEN :replan THEN :next_run_at ELSE next_run_at END"
-    " WHERE id = :id AND updated_at = :was RETURNING *"
+    " WHERE id = :id AND updated_at = :was AND removed_at IS NULL RETURNING *"
 )
+# So that nobody sees a job whose runs are going; it is over at once, should this process die meanwhile.
+_HIDE = "UPDATE jobs SET removed_at = created_at, next_run_at = NULL WHERE id = :id AND removed_at IS NULL RETURNING id"
 
 
 class Jobs:
@@ -67,24 +72,58 @@ class Jobs:
 
     async def list(self) -> list[Job]:
         """Return all jobs, oldest first."""
-        select = "SELECT * FROM jobs ORDER BY created_at, id"
+        select = "SELECT * FROM jobs WHERE removed_at IS NULL ORDER BY created_at, id"
         rows = await self._db.read(lambda c: c.execute(select).fetchall())
         return [job_from(row) for row in rows]
 
-    async def change(self, job_id: str, changes: Mapping[str, Any], now: datetime) -> Job:
+    async def overview(self, query: JobQuery, limit: int, offset: int = 0) -> JobPage:
+        """Return a page of the jobs looked for, each with what came of it."""
+        return await self._db.read(lambda c: _overview.overview(c, query, limit, offset))
+
+    async def row(self, job_id: str) -> JobRow:
+        """Return the job with what came of it.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        row = await self._db.read(lambda c: _overview.row(c, job_id))
+        if row is None:
+            raise _no_job(job_id)
+        return row
+
+    async def failing(self, limit: int) -> Sequence[Job]:
+        """Return the enabled jobs whose last run failed, or that can't be scheduled, latest first."""
+        return await self._db.read(lambda c: _overview.failing(c, limit))
+
+    async def occurrences(
+        self, since: datetime, until: datetime, job_id: str | None = None, limit: int = 500
+    ) -> Sequence[Slot]:
+        """Return what became of the slots from one instant on and before another, in their order."""
+        return await self._db.read(lambda c: _calendar.occurrences(c, since, until, job_id, limit))
+
+    async def missed(self, since: datetime, limit: int) -> Sequence[Slot]:
+        """Return the slots that were missed from an instant on, latest first."""
+        return await self._db.read(lambda c: _calendar.missed(c, since, limit))
+
+    async def change(
+        self, job_id: str, changes: Mapping[str, Any], now: datetime, was: datetime | None = None
+    ) -> Job:
         """Change some of what was decided about the job; where that is when it runs, its next slot is planned anew.
 
         Args:
             job_id: Which job.
             changes: Fields of `JobDraft` and their new values.
             now: The present; the next slot comes after it.
+            was: The `updated_at` of the job that whoever changes it has seen.
 
         Raises:
             NotFoundError: There is none with this id.
             InvalidError: A value can't be used, or the schedule never fires.
-            ConflictError: Somebody else changed the job at the same moment.
+            ConflictError: Somebody else has changed the job since it was seen, or at the same moment.
         """
         old = await self.get(job_id)
+        if was not in {None, old.updated_at}:
+            raise _changed(job_id)
         new = replace(old, **changes).checked()
         at = max(now, old.updated_at + timedelta(milliseconds=1))  # so that it tells two changes apart
         values = _values(new, at) | {
@@ -95,7 +134,7 @@ class Jobs:
         }
         row = await self._db.write(lambda c: c.execute(_UPDATE, values).fetchone())
         if row is None:
-            raise ConflictError(f"job {job_id} was changed by someone else just now; look again")
+            raise _changed(job_id)
         self._hub.publish(Topic.JOBS, job_id)
         return job_from(row)
 
@@ -105,15 +144,66 @@ class Jobs:
         Raises:
             NotFoundError: There is none with this id.
         """
-        delete = "DELETE FROM jobs WHERE id = :id RETURNING id"
-        if await self._db.write(lambda c: c.execute(delete, {"id": job_id}).fetchone()) is None:
+        if await self._db.write(lambda c: c.execute(_HIDE, {"id": job_id}).fetchone()) is None:
             raise _no_job(job_id)
+        await self._delete(job_id)
+
+    async def discard(self, job_id: str, now: datetime) -> bool:
+        """Put the job into the trash, where nobody sees it but `discarded`; for an hour it can be taken back.
+
+        Returns:
+            Whether it is there now: `False` where a run of it waits or is going on.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        done = await self._db.write(lambda c: _trash.discard(c, job_id, now))
+        if done:
+            self._hub.publish(Topic.JOBS, job_id)
+        else:
+            await self.get(job_id)
+        return done
+
+    async def restore(self, job_id: str, now: datetime) -> Job:
+        """Take the job out of the trash as it was, its next slot planned anew; one that is not in there stays as it is.
+
+        Raises:
+            NotFoundError: There is none with this id, or none any more.
+        """
+
+        def write(c: sqlite3.Connection) -> Job | None:
+            job = _trash.find_discarded(c, job_id)
+            return None if job is None else _trash.restore(c, job, now)
+
+        job = await self._db.write(write)
+        if job is None:
+            return await self.get(job_id)
+        self._hub.publish(Topic.JOBS, job_id)
+        return job
+
+    async def discarded(self) -> Sequence[tuple[Job, datetime]]:
+        """Return the jobs in the trash, latest first, each with when it is deleted."""
+        return await self._db.read(_trash.discarded)
+
+    async def empty_trash(self, now: datetime) -> datetime | None:
+        """Delete the jobs that have been in the trash for an hour, and return when to look again; `None` for no need.
+
+        Any number of processes may do so at once.
+        """
+        for job_id in await self._db.read(lambda c: _trash.over(c, now)):
+            await self._delete(job_id)
+        return await self._db.read(_trash.next_over_at)
+
+    async def _delete(self, job_id: str) -> None:
+        """Delete a job that nobody sees any more, its runs first, so many at a time that nobody waits for long."""
+        while await self._db.write(lambda c: _trash.delete_some(c, job_id)):
+            pass
         self._hub.publish(Topic.JOBS, job_id)
 
 
 def find(c: sqlite3.Connection, job_id: str) -> Job | None:
     """Read a job."""
-    row = c.execute("SELECT * FROM jobs WHERE id = :id", {"id": job_id}).fetchone()
+    row = c.execute("SELECT * FROM jobs WHERE id = :id AND removed_at IS NULL", {"id": job_id}).fetchone()
     return None if row is None else job_from(row)
 
 
@@ -144,6 +234,10 @@ def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
 
 def _timing(draft: JobDraft) -> tuple[str, str, bool]:
     return draft.cron, draft.timezone, draft.enabled
+
+
+def _changed(job_id: str) -> ConflictError:
+    return ConflictError(f"job {job_id} was changed by someone else just now; look again")
 
 
 def _no_job(job_id: str) -> NotFoundError:

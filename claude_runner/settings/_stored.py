@@ -1,51 +1,38 @@
-"""What the owner may change while the server runs. Owns the table settings: a key and a JSON value each."""
+"""The settings in the database, for whoever does not hold a connection, and how each is read by who does."""
 
 import json
-import math
 import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
-from types import MappingProxyType
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from dataclasses import replace
 
-from claude_runner.config import is_host
 from claude_runner.db import Database
+from claude_runner.errors import ConflictError
+from claude_runner.hub import Hub, Topic
 from claude_runner.permissions import Profile, Rights
-
-
-class FollowUpCaps(NamedTuple):
-    """How far a chain of runs that ask for one another may go.
-
-    Attributes:
-        max_depth: Follow-ups one after the other.
-        max_runs: Follow-ups of one chain in all.
-        max_cost_usd: What a chain may have cost, its first run included, for another follow-up to be made or started.
-    """
-
-    max_depth: int = 3
-    max_runs: int = 10
-    max_cost_usd: float = 5.0
-
-
-DEFAULTS: Final = MappingProxyType(
-    {
-        "allowed_tools": ["WebSearch", "WebFetch", "Read", "Write", "Edit", "Bash"],
-        "mcp_servers": [],
-        "mcp_env_vars": {},
-        "webhook_base_url": "http://localhost:8080",
-        "sandbox_mode": True,
-        "permission_profile": None,
-        "followups": FollowUpCaps()._asdict(),
-        "install_dependencies": False,
-    }
+from claude_runner.settings._owned import (
+    DEFAULTS,
+    FollowUpCaps,
+    OwnerSettings,
+    checked,
+    is_amount,
+    is_url,
+    read_owned,
+    written,
 )
+
+_STORE = """
+    INSERT INTO settings (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+"""
 
 
 class StoredSettings:
     """The settings in the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, hub: Hub | None = None) -> None:
+        """Make them; `hub` is told of changes, where there is anybody to hear of them."""
         self._db = database
+        self._hub = hub
 
     async def add_missing(self) -> None:
         """Store the default of each setting that has no value yet."""
@@ -57,6 +44,45 @@ class StoredSettings:
             )
 
         await self._db.write(insert)
+
+    async def owned(self) -> OwnerSettings:
+        """Return all that the owner has decided, but for which servers there are."""
+        return await self._db.read(_owned)
+
+    async def change(self, changes: Mapping[str, object], was: OwnerSettings | None = None) -> OwnerSettings:
+        """Change some settings and return them all.
+
+        Args:
+            changes: Keys and their new values, as JSON has them or as `OwnerSettings` does.
+            was: The settings as whoever changes them has seen them.
+
+        Raises:
+            InvalidError: A value can't be used, or does not go together with another; `field` is the key.
+            ConflictError: Somebody else has changed one of these meanwhile.
+        """
+        new = {key: checked(key, value) for key, value in changes.items()}
+
+        def write(c: sqlite3.Connection) -> OwnerSettings:
+            before = _owned(c)
+            for key in new:
+                if was is not None and getattr(before, key) != getattr(was, key):
+                    raise ConflictError(
+                        f"the setting {key} was changed by someone else just now; look again", field=key
+                    )
+            after = replace(before, **new)
+            after.refuse_contradictions(new)
+            c.executemany(_STORE, [{"key": key, "value": written(key, value)} for key, value in new.items()])
+            return after
+
+        after = await self._db.write(write)
+        if self._hub is not None:
+            for key in new:
+                self._hub.publish(Topic.SETTINGS, key)
+        return after
+
+    async def default_model(self) -> str | None:
+        """Return the model of whatever names none, `None` for Claude Code's own default."""
+        return await self._db.read(default_model)
 
     async def allowed_tools(self) -> tuple[str, ...]:
         """Return the built-in tools that jobs may use, in the owner's order."""
@@ -78,7 +104,7 @@ class StoredSettings:
         value = None if row is None else _read(row["value"])
         if not isinstance(value, str) or value == DEFAULTS["webhook_base_url"]:
             return None
-        return value.rstrip("/") if _is_url(value) else None
+        return value.rstrip("/") if is_url(value) else None
 
     async def rights(self) -> Rights:
         """Return what the owner has decided about permission profiles."""
@@ -112,18 +138,17 @@ def followup_caps(c: sqlite3.Connection) -> FollowUpCaps:
     value = None if row is None else _read(row["value"])
     if not isinstance(value, dict):
         return FollowUpCaps()
-    given = {name: value[name] for name in FollowUpCaps._fields if _is_amount(value.get(name))}
+    given = {name: value[name] for name in FollowUpCaps._fields if is_amount(value.get(name))}
     return FollowUpCaps(**given)
 
 
-def _is_url(text: str) -> bool:
-    with suppress(ValueError):  # brackets that hold no address
-        return text.startswith(("http://", "https://")) and is_host(urlsplit(text).netloc)
-    return False
+def default_model(c: sqlite3.Connection) -> str | None:
+    """Read the model of whatever names none; what can't be read counts as Claude Code's own default."""
+    return _owned(c).default_model
 
 
-def _is_amount(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+def _owned(c: sqlite3.Connection) -> OwnerSettings:
+    return read_owned({row["key"]: row["value"] for row in c.execute("SELECT key, value FROM settings")})
 
 
 def _read(text: str) -> object:

@@ -1,0 +1,86 @@
+"""What became of planned slots, in the order of time."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from claude_runner.db import from_text, to_text
+from claude_runner.jobs._slots import Fate
+from claude_runner.runs import State
+
+_SLOT: Final = """
+    SELECT occurrences.job_id, jobs.name AS job_name, occurrences.scheduled_for, until, count, fate,
+        occurrences.reason, occurrences.run_id, runs.state, runs.cost_usd
+"""
+_FROM: Final = """
+    FROM occurrences JOIN jobs ON jobs.id = occurrences.job_id AND jobs.removed_at IS NULL
+        LEFT JOIN runs ON runs.id = occurrences.run_id
+"""
+# Of several slots in a row that one row stands for, the first may be long ago.
+_WITHIN: Final = f"""
+    SELECT * FROM (
+        {_SLOT} {_FROM} WHERE occurrences.scheduled_for >= :since AND occurrences.scheduled_for < :until
+            AND (:job_id IS NULL OR occurrences.job_id = :job_id)
+        ORDER BY occurrences.scheduled_for, occurrences.job_id LIMIT :limit
+    ) UNION ALL SELECT * FROM (
+        {_SLOT} {_FROM} WHERE until >= :since AND occurrences.scheduled_for < :since
+            AND (:job_id IS NULL OR occurrences.job_id = :job_id)
+        ORDER BY occurrences.scheduled_for, occurrences.job_id LIMIT :limit
+    ) ORDER BY scheduled_for, job_id LIMIT :limit
+"""  # noqa: S608 - written above
+_MISSED: Final = f"""
+    {_SLOT} {_FROM} WHERE fate = 'missed' AND occurrences.scheduled_for >= :since
+    ORDER BY occurrences.scheduled_for DESC, occurrences.job_id LIMIT :limit
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A planned slot of a job, or several in a row, and what became of it.
+
+    Attributes:
+        until: The last of several.
+        count: How many; `None` for more than were worth counting.
+        reason: A sentence for a person, where it did not simply run.
+        run_id: The run that it became, while that is kept, with its `state` and its `cost_usd`.
+    """
+
+    job_id: str
+    job_name: str
+    scheduled_for: datetime
+    until: datetime | None
+    count: int | None
+    fate: Fate
+    reason: str | None
+    run_id: str | None
+    state: State | None
+    cost_usd: float | None
+
+
+def occurrences(
+    c: sqlite3.Connection, since: datetime, until: datetime, job_id: str | None, limit: int
+) -> list[Slot]:
+    """Read the slots from one instant on and before another, those that reach into it among them."""
+    values = {"since": to_text(since), "until": to_text(until), "job_id": job_id, "limit": limit}
+    return [_slot_from(row) for row in c.execute(_WITHIN, values)]
+
+
+def missed(c: sqlite3.Connection, since: datetime, limit: int) -> list[Slot]:
+    """Read the slots that were missed from an instant on, latest first."""
+    return [_slot_from(row) for row in c.execute(_MISSED, {"since": to_text(since), "limit": limit})]
+
+
+def _slot_from(row: sqlite3.Row) -> Slot:
+    return Slot(
+        job_id=row["job_id"],
+        job_name=row["job_name"],
+        scheduled_for=from_text(row["scheduled_for"]),
+        until=None if row["until"] is None else from_text(row["until"]),
+        count=row["count"],
+        fate=Fate(row["fate"]),
+        reason=row["reason"],
+        run_id=row["run_id"],
+        state=None if row["state"] is None else State(row["state"]),
+        cost_usd=row["cost_usd"],
+    )
