@@ -107,11 +107,13 @@ class Schedule:
         wall, total = local.replace(tzinfo=None), 0
         if self._fixed and local.fold and (repeat := _change_at(wall, self._zone)) is not None:
             wall = repeat.end
-        for change in clock_changes(self._zone, since - _SECOND, until):
+        for change in clock_changes(self._zone, since - _SECOND, until + _SECOND):
+            if change.at > until:
+                break
             if change.at > since:
                 total += self._times.between(wall, change.end if change.repeats else change.start)
                 wall = change.end if self._fixed or not change.repeats else change.start
-            if self._fixed and not change.repeats and change.at >= since:
+            if self._fixed and not change.repeats and since <= change.at < until:
                 total += self._times.are_skipped_by(change)
         return total + self._times.between(wall, until.astimezone(self._zone).replace(tzinfo=None))
 

@@ -258,7 +258,7 @@ def test_around_a_change_a_clock_read_each_minute_agrees(
     expression=st.one_of(NIGHTLY, FIRING),
     start=st.integers(-50 * 60, 50 * 60),
     span=st.integers(0, 300),
-    fraction=st.timedeltas(timedelta(0), MINUTE - timedelta.resolution),
+    fraction=st.one_of(st.just(timedelta(0)), st.timedeltas(timedelta(0), MINUTE - timedelta.resolution)),
 )
 @settings(max_examples=150, deadline=None)
 def test_as_many_fires_are_counted_as_there_are_going_from_one_to_the_next(
@@ -280,6 +280,19 @@ def test_a_year_of_fires_every_second_is_counted_at_once() -> None:
     assert parse("* * * * * *", "Europe/Berlin").count(*year) == 365 * 86_400
     assert parse("*/10 * 2 * * *", "Europe/Berlin").count(*year) == 365 * 360  # a gap and a repeated hour
     assert parse("30 2 * * *", "Europe/Berlin").count(*year) == 365
+
+
+@pytest.mark.parametrize(("zone", "change"), EDGES)
+def test_the_fires_before_a_change_and_those_from_it_on_are_all_that_there_are(
+    zone: str, change: datetime
+) -> None:
+    day = timedelta(days=1)
+    for expression in ("30 2 * * *", "*/30 * * * *", "15 0-3 * * *", "0 2,3 * * *"):
+        schedule = parse(expression, zone)
+        before, after = schedule.count(change - day, change), schedule.count(change, change + day)
+
+        assert before == len(list(walk(schedule, change - day - SECOND, change - SECOND)))
+        assert before + after == schedule.count(change - day, change + day)
 
 
 @given(
