@@ -1,9 +1,8 @@
 """One sentence for arguments that do not fit a tool, in place of the library's report of several lines."""
 
-import json
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError, ValidationError
@@ -12,16 +11,7 @@ from fastmcp.tools import ToolResult
 from mcp_types import CallToolRequestParams
 from pydantic import ValidationError as PydanticValidationError
 
-from claude_runner.tools._texts import joined
-
-SHOWN: Final = 60  # characters of a value that a sentence repeats
-
-_WORDS: Final = {
-    "string": "a text",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "array": "a list of texts",
-}
+from claude_runner.views.fitting import SHOWN, fitting, joined, shown
 
 
 class PlainRefusals(Middleware):
@@ -57,24 +47,7 @@ def _sentence(call: CallToolRequestParams, error: PydanticValidationError, schem
     if name not in properties:
         known = f"it takes {', '.join(properties)}" if properties else "it takes none"
         return f"{call.name} has no parameter {name[:SHOWN]!r}; {known}"
-    fitting = joined(_fitting(properties[name], schema), "or")
+    fits = joined(fitting(properties[name], schema), "or")
     if properties[name].get("writeOnly"):  # a secret
-        return f"{name} must be {fitting}"
-    value = json.dumps((call.arguments or {}).get(name))
-    shown = value if len(value) <= SHOWN else value[:SHOWN] + "…"
-    return f"{name} is {shown}; it must be {fitting}"
-
-
-def _fitting(part: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """Return in words what a part of a JSON schema takes; `null` is only ever another way to leave it out."""
-    if "$ref" in part:
-        return _fitting(schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
-    if "anyOf" in part:
-        return [words for choice in part["anyOf"] for words in _fitting(choice, schema)]
-    if "enum" in part:
-        return list(part["enum"])
-    if part["type"] == "null":
-        return []
-    low, high = part.get("minimum"), part.get("maximum")
-    bounds = "" if low is None else f" from {low} to {high}"
-    return [_WORDS[part["type"]] + bounds]
+        return f"{name} must be {fits}"
+    return f"{name} is {shown((call.arguments or {}).get(name))}; it must be {fits}"

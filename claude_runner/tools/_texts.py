@@ -4,9 +4,3 @@
 def counted(number: int, noun: str) -> str:
     """Return how many there are of something, such as `1 run` and `12 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def joined(words: list[str], conjunction: str) -> str:
-    """Return words as a sentence lists them: `a, b and c`."""
-    *first, last = words
-    return f"{', '.join(first)} {conjunction} {last}" if first else last

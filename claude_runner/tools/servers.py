@@ -7,9 +7,9 @@ from pydantic import Field
 from claude_runner.servers import Kind
 from claude_runner.tools._confirmation import Question
 from claude_runner.tools._servers import ServerGroup, mark_of
-from claude_runner.tools._texts import joined
 from claude_runner.tools._toolbox import tool
 from claude_runner.views.deletions import ServerDeleted
+from claude_runner.views.fitting import joined
 from claude_runner.views.servers import (
     MadeView,
     ServerList,

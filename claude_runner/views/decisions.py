@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from claude_runner.app import App
 from claude_runner.grants import read_tools
 from claude_runner.jobs import Job
 from claude_runner.permissions import Profile, read_commands
+from claude_runner.schedule import local_timezone
 from claude_runner.text_lists import read_list
 from claude_runner.webhooks import MAX_PLAIN_FIELDS, Signature, Webhook
 
@@ -68,6 +70,11 @@ async def decided(app: App, given: Mapping[str, Any], old: Job | Webhook | None 
     rights = {right: values.get(right, getattr(old, right, empty)) for right, empty in _RIGHTS.items()}
     grant = await app.reach.grant(*rights.values())
     return Decided(values | {"tools": grant.tools}, grant.warnings)
+
+
+async def owners_zone(app: App) -> ZoneInfo:
+    """Return the zone of the owner's clock: the one that the settings name, else the machine's."""
+    return ZoneInfo((await app.stored.owned()).timezone or local_timezone())
 
 
 def chosen_profile(chosen: ChosenProfile | None) -> Profile | None:

@@ -79,7 +79,7 @@ async def job_list(app: App) -> JobList:
     """Return all jobs, oldest first."""
     jobs = await app.jobs.list()
     default = (await app.stored.rights()).default
-    return JobList([_summary(job, job.profile or default) for job in jobs], len(jobs))
+    return JobList([job_summary(job, job.profile or default) for job in jobs], len(jobs))
 
 
 async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) -> JobView:
@@ -117,22 +117,8 @@ async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) 
     )
 
 
-def in_words(job: Job) -> str:
-    """Return the schedule in words, or what is wrong with one that was edited by hand."""
-    try:
-        return job.schedule.describe()
-    except InvalidError as error:
-        return str(error)
-
-
-async def _warnings(app: App, job: Job) -> tuple[str, ...]:
-    try:
-        return (await app.reach.grant(job.tools, job.profile, job.commands)).warnings
-    except InvalidError as error:
-        return (str(error),)
-
-
-def _summary(job: Job, profile: Profile) -> JobSummary:
+def job_summary(job: Job, profile: Profile) -> JobSummary:
+    """Return a job as a list shows it; `profile` is the one that its runs have."""
     return JobSummary(
         id=job.id,
         name=job.name,
@@ -147,3 +133,18 @@ def _summary(job: Job, profile: Profile) -> JobSummary:
         last_executed_at=iso(job.last_executed_at),
         last_error=job.last_error,
     )
+
+
+def in_words(job: Job) -> str:
+    """Return the schedule in words, or what is wrong with one that was edited by hand."""
+    try:
+        return job.schedule.describe()
+    except InvalidError as error:
+        return str(error)
+
+
+async def _warnings(app: App, job: Job) -> tuple[str, ...]:
+    try:
+        return (await app.reach.grant(job.tools, job.profile, job.commands)).warnings
+    except InvalidError as error:
+        return (str(error),)
