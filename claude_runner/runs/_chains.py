@@ -4,6 +4,7 @@ import sqlite3
 from typing import Final, NamedTuple
 
 from claude_runner.runs._records import Report, Run, run_from
+from claude_runner.runs._rows import RunRow, rows_of
 
 _OF_CHAIN: Final = "FROM runs WHERE root_run_id = :chain OR id = :chain"
 _CHAIN: Final = f"""
@@ -13,6 +14,9 @@ _CHAIN: Final = f"""
 _LATEST_OF_CHAIN: Final = f"SELECT * {_OF_CHAIN} ORDER BY created_at DESC, id DESC LIMIT :limit"
 _LATEST_OF_JOB: Final = """
     SELECT * FROM runs WHERE job_id = :job_id ORDER BY created_at DESC, id DESC LIMIT :limit
+"""
+_CHILDREN: Final = """
+    SELECT id FROM runs WHERE parent_run_id = :id ORDER BY created_at, id LIMIT :limit
 """
 _FENCE: Final = "WHERE id = :id AND attempt = :attempt AND state = 'running'"
 
@@ -41,6 +45,12 @@ def latest_of(c: sqlite3.Connection, run: Run, limit: int) -> list[Run]:
     statement = _LATEST_OF_CHAIN if run.job_id is None else _LATEST_OF_JOB
     values = {"chain": run.chain, "job_id": run.job_id, "limit": limit}
     return [run_from(row) for row in c.execute(statement, values)]
+
+
+def children_of(c: sqlite3.Connection, run_id: str, limit: int) -> list[RunRow]:
+    """Read the runs that a run asked for, oldest first."""
+    found = c.execute(_CHILDREN, {"id": run_id, "limit": limit}).fetchall()
+    return rows_of(c, [child_id for (child_id,) in found])
 
 
 def going_on(c: sqlite3.Connection, run: Run) -> Run | None:

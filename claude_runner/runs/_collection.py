@@ -8,7 +8,7 @@ from typing import Final
 from claude_runner.db import Database
 from claude_runner.errors import NotFoundError
 from claude_runner.hub import Hub, Topic
-from claude_runner.runs import _calls, _events, _inserts, _queries, _search, _statements, _usage
+from claude_runner.runs import _calls, _chains, _events, _inserts, _queries, _search, _statements, _usage
 from claude_runner.runs._calls import CallPage, ClosedCall, NewCall
 from claude_runner.runs._events import Event, EventPage, StoredEvent
 from claude_runner.runs._queries import RunHits, RunQuery
@@ -100,6 +100,10 @@ class Runs:
         """Return what became of the slots planned between each edge and the next, several in a row by the first."""
         return await self._db.read(lambda c: _usage.slots(c, edges))
 
+    async def children(self, run_id: str, limit: int) -> Sequence[RunRow]:
+        """Return the runs that this run asked for, oldest first."""
+        return await self._db.read(lambda c: _chains.children_of(c, run_id, limit))
+
     async def unfinished(self, job_id: str) -> tuple[str, ...]:
         """Return the ids of the job's runs that wait or are going on."""
         return await self._db.read(lambda c: _statements.unfinished(c, job_id))
@@ -131,6 +135,10 @@ class Runs:
     async def events_before(self, run_id: str, before: int, limit: int) -> Sequence[StoredEvent]:
         """Return the last events of the run that come before a place, in order."""
         return await self._db.read(lambda c: _events.before(c, run_id, before, limit))
+
+    async def events_after(self, run_id: str, after: int, limit: int) -> Sequence[StoredEvent]:
+        """Return the next events of the run that come after a place, in order."""
+        return await self._db.read(lambda c: _events.after(c, run_id, after, limit))
 
     async def text_so_far(self, run_id: str) -> str:
         """Return what the model has said in the run up to now."""

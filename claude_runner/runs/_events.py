@@ -89,6 +89,15 @@ def page(c: sqlite3.Connection, run_id: str, after: int, limit: int) -> EventPag
     return EventPage(events, total, last if len(rows) > limit else None)
 
 
+def after(c: sqlite3.Connection, run_id: str, seq: int, limit: int) -> list[StoredEvent]:
+    """Read the next events whose place comes after the one given, in order; nothing is counted."""
+    rows = c.execute(
+        "SELECT * FROM run_events WHERE run_id = :run_id AND seq > :seq ORDER BY seq LIMIT :limit",
+        {"run_id": run_id, "seq": seq, "limit": limit},
+    )
+    return [_event_from(row) for row in rows]
+
+
 def before(c: sqlite3.Connection, run_id: str, seq: int | None, limit: int) -> list[StoredEvent]:
     """Read the last events whose place comes before the one given, in order; of all events where it is `None`."""
     rows = c.execute(
