@@ -14,7 +14,7 @@ def curl_of(webhook: Webhook, url: str) -> str | None:
 
     The body has every field that the template inserts. A signing secret stands as `$SECRET`.
     """
-    body = shlex.quote(json.dumps(_example(webhook), ensure_ascii=False))
+    body = shlex.quote(example_of(webhook))
     plain = f"curl -X POST {shlex.quote(url)} -H 'Content-Type: application/json'"
     match webhook.signature:
         case None:
@@ -28,12 +28,12 @@ def curl_of(webhook: Webhook, url: str) -> str | None:
             return None
 
 
-def _example(webhook: Webhook) -> Any:
-    """Return a payload that has every field of the template; lists of names become objects and lists."""
+def example_of(webhook: Webhook) -> str:
+    """Return, as JSON, a payload that has every field of the template."""
     example: Any = {}
     for field in webhook.template.fields:
         example = _with(example, field.split(".")[1:])
-    return example
+    return json.dumps(example, ensure_ascii=False)
 
 
 def _with(value: Any, path: list[str]) -> Any:

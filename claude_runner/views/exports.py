@@ -15,7 +15,7 @@ from claude_runner.views.run_rows import RunFound, run_found
 CSV: Final = "text/csv; charset=utf-8; header=present"
 
 # What a spreadsheet would take for the beginning of a formula (OWASP, "CSV Injection").
-_RISKY: Final = ("=", "+", "-", "@", "\t", "\r")
+_RISKY: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS: Final = tuple(field.name for field in fields(RunFound) if field.name != "snippet")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 from claude_runner.app import App
@@ -80,19 +80,6 @@ class ServerView:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerDetail(ServerSummary):
-    """A server of any kind with its variables and what of its tools is known."""
-
-    env_vars: list[dict[str, Any]]
-    tools_listed: list[ToolView] | None
-    per_run: bool
-    dependencies: list[str]
-    command: list[str] | None
-    url: str | None
-    created_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class MadeView:
     """A server that was made or changed; `next_step` is what is left to do before it can be used."""
 
@@ -165,22 +152,6 @@ async def server_view(app: App, name: str, version: int | None = None) -> Server
         problem=server.problem,
         created_at=iso(server.created_at),
         updated_at=iso(server.updated_at),
-    )
-
-
-async def server_detail(app: App, server: Server) -> ServerDetail:
-    """Return a server of any kind."""
-    summary = (await server_summaries(app, [server]))[0]
-    known = await app.servers.known_tools([server])
-    return ServerDetail(
-        **{field.name: getattr(summary, field.name) for field in fields(ServerSummary)},
-        env_vars=[variable.as_entry() for variable in server.variables],
-        tools_listed=tool_views(server, known[server.name]) if server.name in known else None,
-        per_run=server.per_run,
-        dependencies=list(server.dependencies),
-        command=None if server.command is None else list(server.command),
-        url=server.url,
-        created_at=iso(server.created_at),
     )
 
 

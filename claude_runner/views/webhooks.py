@@ -7,9 +7,25 @@ from claude_runner.app import App
 from claude_runner.errors import InvalidError
 from claude_runner.permissions import Profile
 from claude_runner.reception import Trial
-from claude_runner.views._curl import curl_of
+from claude_runner.views._curl import curl_of, example_of
 from claude_runner.views.instants import iso
 from claude_runner.webhooks import Delivery, DeliveryPage, Verdict, Webhook
+
+__all__ = [
+    "DeliveryList",
+    "DeliveryView",
+    "Replayed",
+    "WebhookList",
+    "WebhookSummary",
+    "WebhookTrial",
+    "WebhookView",
+    "delivery_list",
+    "delivery_view",
+    "example_of",
+    "trial_view",
+    "webhook_list",
+    "webhook_view",
+]
 
 HEAD: Final = 2_000  # characters of a delivery's body that a list shows
 
