@@ -5,7 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from claude_runner.addresses import Addresses
@@ -19,9 +20,10 @@ from claude_runner.errors import RunnerError, UnavailableError, unusable
 from claude_runner.hub import Hub, Topic
 from claude_runner.inside import Inside
 from claude_runner.invocation import Invocations
-from claude_runner.jobs import Jobs
+from claude_runner.jobs import Job, Jobs
 from claude_runner.leader import Leadership, Workers
 from claude_runner.pool import Door, Environments, Patience, Pool
+from claude_runner.quick_runs import QuickRuns
 from claude_runner.reach import Reach
 from claude_runner.reception import Reception
 from claude_runner.recovery import Recovery
@@ -29,11 +31,13 @@ from claude_runner.redaction import Redactor
 from claude_runner.rehearsal import MODEL, open_rehearsal
 from claude_runner.rehearsing import Rehearsals
 from claude_runner.runner import Runner
-from claude_runner.runs import Run, Runs, Trigger
+from claude_runner.runs import NewRun, Run, Runs, Trigger
 from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
 from claude_runner.secrecy import Secrecy
 from claude_runner.servers import Servers
 from claude_runner.settings import StoredSettings
+from claude_runner.signing_in import SignIn, sign_in
+from claude_runner.trash import Trash
 from claude_runner.webhooks import Webhooks
 from claude_runner.workshop import Workshop
 
@@ -70,6 +74,8 @@ class App:
     auth: Auth
     webhooks: Webhooks
     reception: Reception
+    quick: QuickRuns
+    trash: Trash
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -80,6 +86,22 @@ class App:
         job = await self.jobs.get(job_id)
         run = job.new_run(Trigger.MANUAL, rehearsal=self.settings.rehearsal)
         return await self.runs.get(await self.runs.add(run, self.clock.now()))
+
+    async def run_prompt(self, new: NewRun) -> Run:
+        """Run a prompt now, with the rights and limits that it names, and return the pending run.
+
+        Raises:
+            InvalidError: The prompt or the model's name is none, or a tool or the profile may not or can't be granted.
+        """
+        return await self.quick.start(new)
+
+    async def run_again(self, run_id: str) -> Run:
+        """Run once more what a run ran, with its rights and limits, and return the pending run.
+
+        Raises:
+            NotFoundError: There is no such run, or its job is gone.
+        """
+        return await self.quick.again(run_id)
 
     async def remove_job(self, job_id: str) -> None:
         """Delete a job with its runs, after ending those that are going on.
@@ -92,6 +114,23 @@ class App:
             for run_id in run_ids:
                 await self.dispatcher.cancel(run_id)
         await self.jobs.remove(job_id)
+
+    async def discard_job(self, job_id: str) -> None:
+        """Put a job into the trash, after ending its runs: it can be taken back for an hour, then it is deleted.
+
+        Raises:
+            NotFoundError: There is no such job.
+            ConflictError: Another server process executes a run of it.
+        """
+        await self.trash.put(job_id)
+
+    async def restore_job(self, job_id: str) -> Job:
+        """Take a job out of the trash as it was, its next slot planned anew.
+
+        Raises:
+            NotFoundError: There is no such job, or none any more.
+        """
+        return await self.jobs.restore(job_id, self.clock.now())
 
     async def remove_webhook(self, webhook_id: str) -> None:
         """Delete a webhook with its deliveries, after ending its runs that wait or are going on; its runs stay.
@@ -107,6 +146,26 @@ class App:
         for run_id in await self.runs.unfinished_of_webhook(webhook_id):
             await self.dispatcher.cancel(run_id)
         await self.webhooks.remove(webhook_id)
+
+    async def sign_in(self) -> SignIn:
+        """Return whether Claude is signed in here, as far as that can be told without asking it."""
+        return await self.database.read(lambda c: sign_in(c, self.settings))
+
+    async def backup(self) -> Path:
+        """Copy the database as it is now into the folder `backups` of the home, and return where the copy is.
+
+        Raises:
+            UnavailableError: The folder or the copy can't be made.
+        """
+        folder = self.settings.home / "backups"
+        try:
+            await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise unusable(error, folder) from error
+        now = self.clock.now().astimezone(UTC)
+        target = folder / f"jobs-{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z.db"
+        await self.database.copy(target)
+        return target
 
     async def checks(self) -> dict[str, str]:
         """Return how each part is: `ok`, or a sentence about what is wrong."""
@@ -154,7 +213,7 @@ async def open_app(
     hub = Hub()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database_path))
-        stored = StoredSettings(database)
+        stored = StoredSettings(database, hub)
         await stored.add_missing()
         workers = Workers(settings.state)
         try:
@@ -186,7 +245,7 @@ async def open_app(
         with suppress(TimeoutError):  # what keeps it from leading or following is in the log, and tried again
             async with asyncio.timeout(SETTLE_SECONDS):
                 await leadership.settled.wait()
-        jobs = Jobs(database, hub)
+        trash = await stack.enter_async_context(_open_trash(database, hub, clock, runs, dispatcher))
         invocations = Invocations(hands.servers, hands.pool, runs, hands.redactor, clock)
         stack.push_async_callback(invocations.settled)
         auth = Auth(database, hub, settings)
@@ -200,7 +259,7 @@ async def open_app(
             hub=hub,
             database=database,
             stored=stored,
-            jobs=jobs,
+            jobs=trash.jobs,
             runs=runs,
             agent=agent,
             dispatcher=dispatcher,
@@ -213,12 +272,26 @@ async def open_app(
             reach=hands.reach,
             workshop=Workshop(hands.servers, hands.pool, hands.credentials, clock),
             invocations=invocations,
-            rehearsals=Rehearsals(jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock),
+            rehearsals=Rehearsals(
+                trash.jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock
+            ),
             addresses=Addresses(settings, stored),
             auth=auth,
             webhooks=reception.webhooks,
             reception=reception,
+            quick=QuickRuns(trash.jobs, runs, hands.reach, clock, settings),
+            trash=trash,
         )
+
+
+@asynccontextmanager
+async def _open_trash(
+    database: Database, hub: Hub, clock: Clock, runs: Runs, dispatcher: Dispatcher
+) -> AsyncIterator[Trash]:
+    """Look after the trash, and the jobs that may get into it, while the context is open."""
+    trash = Trash(Jobs(database, hub), runs, dispatcher, hub, clock)
+    async with background(trash.serve()):
+        yield trash
 
 
 @asynccontextmanager

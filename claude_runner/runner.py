@@ -22,6 +22,7 @@ from claude_runner.reach import Reach
 from claude_runner.recorder import Recorder, Waiting
 from claude_runner.redaction import Redactor
 from claude_runner.runs import Ending, Granted, Run, Runs, State
+from claude_runner.settings import default_model
 
 T = TypeVar("T")
 
@@ -136,7 +137,12 @@ class Runner:
         wanted = await self.reach.wanted(grant)
         mcp_config = await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None
         endpoint = await self.rehearsal() if run.rehearsal else None
-        return order_of(run, job, grant, folder, wanted, mcp_config, endpoint, self.clock.now(), webhook)
+        asked = run if run.model or run.rehearsal else replace(run, model=await self._default_model())
+        return order_of(asked, job, grant, folder, wanted, mcp_config, endpoint, self.clock.now(), webhook)
+
+    async def _default_model(self) -> str | None:
+        """Return the model of a run that names none, `None` for Claude Code's own default."""
+        return await self.database.read(default_model)
 
     async def _webhook_of(self, run: Run) -> str | None:
         """Return the name of the webhook that started the run; that of one that is gone is its id."""

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from claude_runner.db._connections import Connection, Session, connect, limit_write_ahead_log
 from claude_runner.db._failures import explained
+from claude_runner.db._files import copy
 from claude_runner.db._migrations import SCHEMA, migrate
 from claude_runner.db._threads import Workers
 from claude_runner.db._transactions import commit_together, snapshot
@@ -26,9 +27,11 @@ class Database:
     transaction, and they do not wait for the event loop.
     """
 
-    def __init__(self, readers: Workers, writer: Workers) -> None:
+    def __init__(self, readers: Workers, writer: Workers, path: Path, lock_timeout: float) -> None:
         self._readers = readers
         self._writer = writer
+        self._path = path
+        self._lock_timeout = lock_timeout
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Return what the query returns; all of it sees one instant, and every write that was awaited before.
@@ -54,6 +57,21 @@ class Database:
             Exception: What the change raises.
         """
         return await self._writer.ask(change, durable=durable)
+
+    async def copy(self, target: Path) -> None:
+        """Copy what is committed now into a file that its owner alone may read, whole or not at all.
+
+        Reads and writes go on meanwhile.
+
+        Raises:
+            UnavailableError: The outside is in the way.
+        """
+
+        def make() -> None:
+            with explained(str(target)):
+                copy(self._path.resolve(), target, self._lock_timeout)
+
+        await asyncio.to_thread(make)
 
     def begin_write(self, change: Callable[[Connection], T]) -> "asyncio.Future[T]":
         """Ask for a write as `write` does, and return a future of what comes of it; for who has no task to wait in.
@@ -86,7 +104,7 @@ async def open_database(
     try:
         readers.start()
         writer.start()
-        yield Database(readers, writer)
+        yield Database(readers, writer, path, lock_timeout)
     finally:
         try:
             await readers.close()

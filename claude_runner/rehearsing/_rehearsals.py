@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from claude_runner.agent import Agent
@@ -20,7 +20,7 @@ from claude_runner.rehearsing._records import Rehearsal
 from claude_runner.rehearsing._telling import told
 from claude_runner.rehearsing._trial import Trial
 from claude_runner.runs import NewRun, Run, State, Tokens, Trigger
-from claude_runner.settings import allowed_tools
+from claude_runner.settings import allowed_tools, default_model
 
 WAIT_SECONDS: Final = 60.0  # as long as a rehearsal may take
 
@@ -61,7 +61,8 @@ class Rehearsals:
 
     async def _rehearse(self, new: NewRun, job: Job | None) -> Rehearsal:
         async with self._its_turn():
-            run = self._as_if_started(new)
+            model = new.model or await self.reach.database.read(default_model)
+            run = self._as_if_started(replace(new, model=model))
             trial = Trial(run, job, self.reach, self.pool, self.door, self.agent, self.clock)
             await trial.carry_out()
             defaults = await self._defaults()

@@ -12,7 +12,7 @@ from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._inserts import insert, insert_all, new_ids
 from claude_runner.runs._places import cursor_of, place_of
-from claude_runner.runs._queries import RunHits, RunQuery
+from claude_runner.runs._queries import Heard, RunHits, RunQuery, last_heard
 from claude_runner.runs._records import (
     Ending,
     Granted,
@@ -45,6 +45,7 @@ __all__ = [
     "EventKind",
     "EventPage",
     "Granted",
+    "Heard",
     "NewCall",
     "NewRun",
     "Report",
@@ -75,6 +76,7 @@ __all__ = [
     "in_the_way",
     "insert",
     "insert_all",
+    "last_heard",
     "latest_of",
     "new_ids",
     "place_of",

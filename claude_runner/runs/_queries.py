@@ -28,6 +28,12 @@ _ENDED: Final = "state IN ('finished', 'error', 'cancelled')"
 _GOING_ON: Final = f"""
     SELECT id FROM runs WHERE {_OPEN} AND state = :state ORDER BY created_at, id LIMIT :limit
 """  # noqa: S608 - written above
+_HEARD: Final = """
+    SELECT finished_at, reason, error FROM (SELECT n, run_id FROM run_ends ORDER BY n DESC LIMIT 200)
+        JOIN runs ON runs.id = run_id
+    WHERE rehearsal = 0 AND (state = 'finished' OR reason = 'not_signed_in' OR output_tokens > 0)
+    ORDER BY n DESC LIMIT 1
+"""
 _ASKED: Final = "created_at, id, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal"
 _BY_HAND: Final = frozenset(Trigger) - {Trigger.SCHEDULE, Trigger.WEBHOOK}
 
@@ -97,6 +103,20 @@ def going_on(c: sqlite3.Connection, limit: int) -> list[RunRow]:
         rows = c.execute(_GOING_ON, {"state": state.value, "limit": limit - len(found)})
         found += [row["id"] for row in rows]
     return rows_of(c, found)
+
+
+class Heard(NamedTuple):
+    """The end of a run that a model had answered, or refused for want of a login; `reason` and `error` as the run's."""
+
+    at: datetime
+    reason: str | None
+    error: str | None
+
+
+def last_heard(c: sqlite3.Connection) -> Heard | None:
+    """Read the last end of a real run that shows whether a model answers; of the latest ends alone."""
+    row = c.execute(_HEARD).fetchone()
+    return None if row is None else Heard(from_text(row["finished_at"]), row["reason"], row["error"])
 
 
 def _by_time(c: sqlite3.Connection, query: RunQuery, limit: int, place: _Place, head: int) -> RunHits:
