@@ -4,7 +4,7 @@ An occurrence is the fate of one planned slot of a job, or of several in a row; 
 decides who runs it.
 """
 
-from claude_runner.jobs._calendar import Slot
+from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._collection import Jobs, find, remember
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
 from claude_runner.jobs._records import (
@@ -37,6 +37,7 @@ __all__ = [
     "MAX_NAME",
     "MAX_PROMPT",
     "Broken",
+    "Coming",
     "Due",
     "Fate",
     "Job",

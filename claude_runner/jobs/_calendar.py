@@ -1,9 +1,9 @@
-"""What became of planned slots, in the order of time."""
+"""What became of planned slots and which jobs come next, in the order of time."""
 
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from claude_runner.db import from_text, to_text
 from claude_runner.jobs._slots import Fate
@@ -33,6 +33,23 @@ _MISSED: Final = f"""
     {_SLOT} {_FROM} WHERE fate = 'missed' AND occurrences.scheduled_for >= :since
     ORDER BY occurrences.scheduled_for DESC, occurrences.job_id LIMIT :limit
 """
+
+
+_COMING: Final = """
+    SELECT id, name, cron, timezone, next_run_at FROM jobs
+    WHERE enabled = 1 AND removed_at IS NULL AND next_run_at IS NOT NULL AND next_run_at < :until
+    ORDER BY next_run_at, id
+"""
+
+
+class Coming(NamedTuple):
+    """A job that is due before long: what its slots are worked out from."""
+
+    id: str
+    name: str
+    cron: str
+    timezone: str
+    next_run_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,14 @@ def occurrences(
 def missed(c: sqlite3.Connection, since: datetime, limit: int) -> list[Slot]:
     """Read the slots that were missed from an instant on, latest first."""
     return [_slot_from(row) for row in c.execute(_MISSED, {"since": to_text(since), "limit": limit})]
+
+
+def coming(c: sqlite3.Connection, until: datetime) -> list[Coming]:
+    """Read the jobs whose next slot comes before an instant, the first due first."""
+    return [
+        Coming(row["id"], row["name"], row["cron"], row["timezone"], from_text(row["next_run_at"]))
+        for row in c.execute(_COMING, {"until": to_text(until)})
+    ]
 
 
 def _slot_from(row: sqlite3.Row) -> Slot:

@@ -12,7 +12,7 @@ from claude_runner.db import Database, to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import _calendar, _overview, _trash
-from claude_runner.jobs._calendar import Slot
+from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow
 from claude_runner.jobs._records import Job, JobDraft, job_from
 
@@ -104,6 +104,10 @@ class Jobs:
     async def missed(self, since: datetime, limit: int) -> Sequence[Slot]:
         """Return the slots that were missed from an instant on, latest first."""
         return await self._db.read(lambda c: _calendar.missed(c, since, limit))
+
+    async def coming(self, until: datetime) -> Sequence[Coming]:
+        """Return the jobs whose next slot comes before an instant, the first due first."""
+        return await self._db.read(lambda c: _calendar.coming(c, until))
 
     async def change(
         self, job_id: str, changes: Mapping[str, Any], now: datetime, was: datetime | None = None
