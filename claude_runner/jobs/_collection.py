@@ -76,6 +76,12 @@ class Jobs:
         rows = await self._db.read(lambda c: c.execute(select).fetchall())
         return [job_from(row) for row in rows]
 
+    async def names(self, limit: int = 500) -> Sequence[tuple[str, str]]:
+        """Return the ids and names of jobs, by name."""
+        select = "SELECT id, name FROM jobs WHERE removed_at IS NULL ORDER BY lower(name), id LIMIT :limit"
+        rows = await self._db.read(lambda c: c.execute(select, {"limit": limit}).fetchall())
+        return [(row["id"], row["name"]) for row in rows]
+
     async def overview(self, query: JobQuery, limit: int, offset: int = 0) -> JobPage:
         """Return a page of the jobs looked for, each with what came of it."""
         return await self._db.read(lambda c: _overview.overview(c, query, limit, offset))
