@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dotenv import dotenv_values
 
@@ -22,6 +22,9 @@ from claude_runner import __version__
 from claude_runner.client_config import Surface
 from claude_runner.config import Settings, Transport
 from claude_runner.errors import InvalidError, RunnerError
+
+if TYPE_CHECKING:
+    from claude_runner.app import App
 
 HERE: Final = Path(__file__).resolve().parent
 SPARE_SECONDS: Final = 2.0  # what is not needed to answer a client is imported when it has its first answers
@@ -122,7 +125,7 @@ def _arguments() -> argparse.Namespace:
     choice.add_argument(
         "--demo",
         action="store_true",
-        help="show scheduled runs on the embedded stand-in model, at no cost, in a home of its own",
+        help="show scheduled runs and the dashboard on the embedded stand-in model, at no cost, in a home of its own",
     )
     choice.add_argument(
         "--access-token",
@@ -203,9 +206,16 @@ async def _face(serving: Awaitable[None], stop: asyncio.Event) -> None:
 
 async def _demo(settings: Settings, *, once: bool) -> int:
     from claude_runner.demo import show  # noqa: PLC0415 - only the demo needs it
+    from claude_runner.tools import build_mcp  # noqa: PLC0415
+    from claude_runner.web import build_site, serve_site  # noqa: PLC0415
 
-    home = settings.home / ".demo"
-    return await show(replace(settings, home=home, rehearsal=True), _stop_on_signals(), once=once)
+    settings = replace(settings, home=settings.home / ".demo", rehearsal=True)
+    stop = _stop_on_signals()
+
+    async def site(app: "App") -> None:
+        await serve_site(build_site(app, await build_mcp(app)), settings, stop, patient=True)
+
+    return await show(settings, stop, None if once else site)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from bench import (
     invocations,
     kills,
     memory,
+    open_pages,
     quiet,
     redaction,
     slots,
@@ -55,6 +56,7 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "calls": calls.measure,
         "idle_streams": idle_streams.measure,
         "stops": stops.measure,
+        "open_pages": open_pages.measure,
     }
 )
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import sys
-from typing import Final
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final
 
-from claude_runner.app import App, open_app
+from claude_runner.app import App, background, open_app
 from claude_runner.config import Settings
+from claude_runner.errors import NotFoundError
 from claude_runner.hub import Subscription, Topic
 from claude_runner.jobs import JobDraft
 from claude_runner.runs import Run, RunFilter, Trigger
@@ -18,27 +21,31 @@ PROMPT: Final = (
 )
 
 
-async def show(settings: Settings, stop: asyncio.Event, *, once: bool) -> int:
-    """Run a job every ten seconds and print each run as it ends.
+async def show(
+    settings: Settings, stop: asyncio.Event, serve: Callable[[App], Coroutine[Any, Any, None]] | None
+) -> int:
+    """Run a job every ten seconds, print each run as it ends, and serve the dashboard.
 
     Args:
         settings: With the demo's own home, and `rehearsal` set.
         stop: Set when it is time to end.
-        once: End as soon as the first scheduled run has ended.
+        serve: Serves the dashboard until then; `None` to end as soon as the first scheduled run has ended.
 
     Returns:
-        The exit code: 1 where `once` and no scheduled run finished within a minute.
+        The exit code: 1 where nothing is served and no scheduled run finished within a minute.
     """
-    async with open_app(settings) as app:
+    async with open_app(settings) as app, AsyncExitStack() as faces:
         with app.hub.subscribe(Topic.RUNS, wake=asyncio.Event()) as changes:
-            job_id = await _only_job(app)
+            job_id = await _jobs(app)
             _say(f"home    {settings.home}")
             _say(f"job     {job_id}: a rehearsal every ten seconds; no model is asked, nothing is paid")
-            if not once:
+            if serve is not None:
+                _say(f"pages   {app.addresses.local}/")
                 _say("        end it with Ctrl-C")
-            watching = asyncio.create_task(_watch(app, changes, once=once))
+                await faces.enter_async_context(background(serve(app)))
+            watching = asyncio.create_task(_watch(app, changes, once=serve is None))
             stopped = asyncio.create_task(stop.wait())
-            timeout = FIRST_RUN_SECONDS if once else None
+            timeout = FIRST_RUN_SECONDS if serve is None else None
             done, _ = await asyncio.wait(
                 {watching, stopped}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
             )
@@ -47,18 +54,29 @@ async def show(settings: Settings, stop: asyncio.Event, *, once: bool) -> int:
             await asyncio.wait({watching, stopped})
             if watching in done:
                 return 0 if watching.result() else 1
-            if once:
+            if serve is None:
                 _say("no scheduled run finished within a minute")
-            return int(once)
+            return int(serve is None)
 
 
-async def _only_job(app: App) -> str:
-    """Make the demo's job, or take the one an earlier demo made."""
-    draft = JobDraft("Look around", CRON, PROMPT, local_timezone(), timeout_minutes=1)
-    for job in await app.jobs.list():
-        if job.name == draft.name:
-            return (await app.jobs.change(job.id, {"enabled": True}, app.clock.now())).id
-    return (await app.jobs.add(draft, app.clock.now())).id
+async def _jobs(app: App) -> str:
+    """Make the demo's jobs, or take those that an earlier demo made, and return the id of the busy one."""
+    zone = local_timezone()
+    wanted = [
+        JobDraft("Look around", CRON, PROMPT, zone, timeout_minutes=1),
+        JobDraft("Morning briefing", "0 9 * * 1-5", "Tell what is in your folder, in one sentence.", zone),
+        JobDraft(
+            "Weekly report", "30 16 * * 5", "Sum up what the notes in your folder say about this week.", zone
+        ),
+    ]
+    known = {job.name: job for job in await app.jobs.list()}
+    kept = [
+        await app.jobs.change(known[draft.name].id, {"enabled": True}, app.clock.now())
+        if draft.name in known
+        else await app.jobs.add(draft, app.clock.now())
+        for draft in wanted
+    ]
+    return kept[0].id
 
 
 async def _watch(app: App, changes: Subscription, *, once: bool) -> bool:
@@ -67,13 +85,20 @@ async def _watch(app: App, changes: Subscription, *, once: bool) -> bool:
     while True:
         await changes.changed.wait()
         for change in changes.take():
-            run = await app.runs.get(change.key)
-            if not run.state.is_final or run.id in seen:
+            if (run := await _run(app, change.key)) is None or not run.state.is_final or run.id in seen:
                 continue
             seen.add(run.id)
             _say(_line(run))
             if once and run.trigger is Trigger.SCHEDULE:
                 return run.error is None
+
+
+async def _run(app: App, run_id: str) -> Run | None:
+    """Return a run, `None` where it was deleted since."""
+    try:
+        return await app.runs.get(run_id)
+    except NotFoundError:
+        return None
 
 
 def _line(run: Run) -> str:

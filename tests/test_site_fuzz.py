@@ -70,7 +70,7 @@ class Guest:
         self._site: ASGIApp = site
         self._known = known
         self.paths = (
-            *(getattr(route, "path", "") for route in site._router.routes),
+            *(getattr(route, "path", "") for route in (*site._router.routes, *site._owners.router.routes)),
             *(*DOORS, "/", "", "*", "/nothing", MESSAGES.rstrip("/"), WEBHOOKS, WEBHOOKS + "{token}"),
         )
 

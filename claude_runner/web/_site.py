@@ -1,6 +1,6 @@
 """The site: every request comes in here, and is looked at before anything else sees it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ class Site:
         self._router = _router(app, login)
         self._pages = _buffered(_pages(self._router), LARGEST_FORM)
         self._dashboard = Dashboard(app)
-        self._owners = _OwnersPages(self._dashboard, login)
+        self._owners = _OwnersPages([*self._dashboard.routes()], self._dashboard, login)
         self._room = Room()
 
     @asynccontextmanager
@@ -127,8 +127,8 @@ class Site:
 class _OwnersPages:
     """The pages and calls that are the owner's alone: nothing of a request is read before he is known."""
 
-    def __init__(self, dashboard: Dashboard, login: LoginGate) -> None:
-        self.router = Router([*dashboard.routes()], redirect_slashes=False)
+    def __init__(self, routes: Sequence[Route], dashboard: Dashboard, login: LoginGate) -> None:
+        self.router = Router(routes, redirect_slashes=False)
         self._login = login
         answers = {
             RunnerError: dashboard.refused,

@@ -54,14 +54,14 @@ class Overview:
     async def _usage(self, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
         rehearsal = self._app.settings.rehearsal
         edges = day_edges(now, zone, DAYS + 1)  # a month has 31 at the most
-        days = await self._app.runs.usage(edges, rehearsal)
+        days = await self._app.runs.usage(edges, rehearsal=rehearsal)
         local = now.astimezone(zone)
         return {
             "today": days[-1],
             "yesterday": days[-2],
             "week": _sum(days[-1 - local.weekday() :]),
             "month": _sum(days[-local.day :]),
-            "in_all": await self._app.runs.usage_in_all(rehearsal),
+            "in_all": await self._app.runs.usage_in_all(rehearsal=rehearsal),
             "thirty": _sum(days[1:]),
             "days": list(zip(edges[1:-1], days[1:], strict=True)),
             "runs_chart": _runs_chart(edges[1:], days[1:]),

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 
 from claude_runner import __version__
 from claude_runner.app import App
-from claude_runner.errors import InvalidError
+from claude_runner.errors import InvalidError, UnavailableError
 from claude_runner.schedule import local_timezone
 from claude_runner.web.dashboard import _charts, _words
 from claude_runner.web.dashboard._assets import Assets, takes_gzip
@@ -61,8 +61,12 @@ class Pages:
         self.assets = Assets()
 
     async def zone(self) -> ZoneInfo:
-        """Return the owner's time zone."""
-        return ZoneInfo((await self.app.stored.owned()).timezone or local_timezone())
+        """Return the owner's time zone; the machine's where the store can't be read, so that a page can say so."""
+        try:
+            chosen = (await self.app.stored.owned()).timezone
+        except UnavailableError:
+            chosen = None
+        return ZoneInfo(chosen or local_timezone())
 
     async def page(self, request: Request, template: str, status: int = 200, /, **shown: Any) -> Response:
         """Return a page, or the parts of it that were asked for.
