@@ -119,21 +119,32 @@ class Webhooks:
         """
         return await self._db.read(lambda c: _readable(c, self._sealing))
 
-    async def change(self, webhook_id: str, changes: Mapping[str, Any], now: datetime) -> Webhook:
+    async def names(self, limit: int = 500) -> Sequence[tuple[str, str]]:
+        """Return the ids and names of webhooks, by name."""
+        select = "SELECT id, name FROM webhooks ORDER BY lower(name), id LIMIT :limit"
+        rows = await self._db.read(lambda c: c.execute(select, {"limit": limit}).fetchall())
+        return [(row["id"], row["name"]) for row in rows]
+
+    async def change(
+        self, webhook_id: str, changes: Mapping[str, Any], now: datetime, was: datetime | None = None
+    ) -> Webhook:
         """Change some of what was decided about the webhook.
 
         Args:
             webhook_id: Which webhook.
             changes: Fields of `WebhookDraft` and their new values.
             now: The present.
+            was: The `updated_at` of the webhook that the changes were decided by; `None` for whichever there is.
 
         Raises:
             NotFoundError: There is none with this id.
             InvalidError: A value can't be used.
-            ConflictError: Somebody else changed the webhook at the same moment.
+            ConflictError: Somebody else changed the webhook, since then or at the same moment.
             UnavailableError: Its signing secret can't be opened and is not given anew.
         """
         old = await self.get(webhook_id)
+        if was not in {None, old.updated_at}:
+            raise ConflictError(f"webhook {webhook_id} was changed by someone else meanwhile; look again")
         if (
             old.signature is not None
             and old.signing_secret is None
