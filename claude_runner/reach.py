@@ -43,11 +43,16 @@ class Reach:
     sandbox_problem: Callable[[], str | None]
 
     async def grant(
-        self, tools: Sequence[str], profile: Profile | None = None, commands: Sequence[str] = ()
+        self,
+        tools: Sequence[str],
+        profile: Profile | None = None,
+        commands: Sequence[str] = (),
+        *,
+        start: bool = True,
     ) -> Grant:
         """Return what a list of tools grants here and now, under a profile or, where none is named, the owner's.
 
-        A server that is named and was never started is started, to learn what it offers.
+        A server that is named and was never started is started, to learn what it offers, unless nothing is to start.
 
         Raises:
             InvalidError: A tool or the profile named is one that may not or can't be granted.
@@ -56,7 +61,7 @@ class Reach:
         problem = await asyncio.to_thread(self.sandbox_problem)
         granted = owned.granted(profile, self.settings.environment)
         named = frozenset(server for server, _ in filter(None, map(split_name, tools)))
-        servers = await self._known(named if tools else None)
+        servers = await self._known(named if tools else None, start=start)
         return resolve(tools, allowed, problem, profile=granted, commands=commands, servers=servers)
 
     async def wanted(self, grant: Grant) -> list[Wanted]:
@@ -84,14 +89,15 @@ class Reach:
             raise ServerFailedError("; ".join(lacking))
         return needed
 
-    async def _known(self, named: frozenset[str] | None) -> list[KnownServer]:
+    async def _known(self, named: frozenset[str] | None, *, start: bool) -> list[KnownServer]:
         """Return what is known of the servers, thoroughly of those that are named, `None` for all, and enabled."""
         runner = KnownServer(RUNNER, tools=tuple(tool.name for tool in self.inside.tools))
         servers = await self.servers.list()
         looked_at = [it for it in servers if it.enabled and (named is None or it.name in named)]
         others = [KnownServer(it.name, it.enabled) for it in servers if it not in looked_at]
         tools = await self.servers.known_tools(looked_at)
-        looks = (self._look_at(it, tools.get(it.name), start=named is not None) for it in looked_at)
+        start = start and named is not None
+        looks = (self._look_at(it, tools.get(it.name), start=start) for it in looked_at)
         return [runner, *await asyncio.gather(*looks), *others]
 
     async def _look_at(self, server: Server, known: Sequence[ToolInfo] | None, *, start: bool) -> KnownServer:

@@ -113,6 +113,35 @@ def area(
     return _chart(title, width, height, plot, labels, slot, body, tell)
 
 
+def bars(
+    labels: Sequence[str],
+    values: Sequence[float],
+    classes: Sequence[str],
+    links: Sequence[str],
+    *,
+    title: str,
+    tell: Callable[[float], str],
+    width: int = 720,
+    height: int = 180,
+) -> Markup:
+    """Return one bar for each label, of a class of its own and a link; `tell` puts a value into words."""
+    plot = _Plot(46, width - 50, height - BOTTOM - TOP, nice_ceiling(max(values, default=0)))
+    slot = plot.width / max(len(labels), 1)
+    bar = min(slot * 0.72, 28)
+
+    def drawn(place: int) -> str:
+        tall = max(plot.height * values[place] / plot.ceiling, 1)  # what took no time was there as well
+        x, y = plot.left + slot * place + (slot - bar) / 2, plot.y(0) - tall
+        size = f'width="{bar:.1f}" height="{tall:.1f}"'
+        return f'<rect class="{classes[place]}" x="{x:.1f}" y="{y:.1f}" {size} rx="2"/>'
+
+    body = "".join(
+        _slot(plot, slot, place, f"{label}: {tell(values[place])}", drawn(place), links[place])
+        for place, label in enumerate(labels)
+    )
+    return _chart(title, width, height, plot, labels, slot, body, tell, is_linked=True)
+
+
 def strip(outcomes: Sequence[str], words: Sequence[str]) -> Markup:
     """Return results as a strip of pills, oldest first.
 
