@@ -10,10 +10,12 @@ from starlette.routing import Route
 from claude_runner.app import App
 from claude_runner.errors import RunnerError
 from claude_runner.web._answers import error_answer, mistake_of, refusal_of
+from claude_runner.web.dashboard._exports import Exports
 from claude_runner.web.dashboard._forms import back_to, go_to, read_form
 from claude_runner.web.dashboard._live import Live
 from claude_runner.web.dashboard._overview import Overview
 from claude_runner.web.dashboard._rendering import THEMES, Pages
+from claude_runner.web.dashboard._runs import RunList
 
 THEME_SECONDS: Final = 365 * 86_400
 KEYS: Final = (
@@ -51,6 +53,8 @@ class Dashboard:
         yield Route("/keys", self._keys)
         yield Route("/palette", self._palette)
         yield from Overview(self._pages).routes()
+        yield from RunList(self._pages).routes()
+        yield from Exports(self._pages).routes()
 
     def finish(self) -> None:
         """End the streams of open pages."""
