@@ -5,7 +5,7 @@ consents, and each client holds what he consented to. Tokens and secrets are kep
 signed JWT besides, and good only while its hash is here and its grant was not taken back.
 """
 
-from claude_runner.auth._clients import Client, NewClient, Source, shown_name
+from claude_runner.auth._clients import Client, ClientRow, NewClient, Source, shown_name
 from claude_runner.auth._collection import Auth
 from claude_runner.auth._exchanges import CodeExchange, RefreshExchange, TokenPair
 from claude_runner.auth._redirects import CLAUDE, Redirect, is_redirect, parse_redirect
@@ -22,6 +22,7 @@ __all__ = [
     "Access",
     "Auth",
     "Client",
+    "ClientRow",
     "CodeExchange",
     "ConsentRequest",
     "NewClient",

@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -51,6 +52,24 @@ class Client:
                 Refusal.INVALID_REQUEST, "redirect_uri is none of those that the client is registered with"
             )
         return requested
+
+
+class ClientRow(NamedTuple):
+    """A client as its owner sees it in a list.
+
+    Attributes:
+        grants: How many of those that the owner gave it are good still.
+        consented_at: When the owner last gave it one; `None` where there is none any more that was not taken back.
+    """
+
+    client_id: str
+    name: str
+    source: Source
+    redirect_uris: tuple[str, ...]
+    created_at: datetime
+    last_used_at: datetime | None
+    grants: int
+    consented_at: datetime | None
 
 
 class NewClient(NamedTuple):

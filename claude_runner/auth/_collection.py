@@ -1,12 +1,12 @@
 """Clients, consents and tokens as the rest of the program uses them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from claude_runner.auth import _grants, _registry
-from claude_runner.auth._clients import Client, NewClient, Registered
+from claude_runner.auth._clients import Client, ClientRow, NewClient, Registered
 from claude_runner.auth._exchanges import CodeExchange, RefreshExchange, RefusedError, TokenPair
 from claude_runner.auth._grants import Issuer
 from claude_runner.auth._keys import SigningKey, derived
@@ -83,6 +83,36 @@ class Auth:
             return self._issuer.access_token(c, row, now, PERSONAL_LIFE)
 
         return await self._write(grant, now)
+
+    async def clients(self) -> Sequence[ClientRow]:
+        """Return all clients, the last used first, with what they hold."""
+        return await self._db.read(_registry.all_clients)
+
+    async def revoke_client(self, client_id: str, now: datetime) -> int:
+        """Take back all that a client was given, in every process, and return how many grants those were.
+
+        Raises:
+            NotFoundError: There is no such client.
+        """
+
+        def write(c: Connection) -> int:
+            if _registry.find_client(c, client_id) is None:
+                raise _registry.no_client(client_id)
+            return _grants.revoke_all(c, client_id, "owner", now)
+
+        taken = await self._write(write, now)
+        self._taken_back(client_id)
+        return taken
+
+    async def forget_client(self, client_id: str, now: datetime) -> None:
+        """Delete a client with all that it was given; to come back it must register and be consented to again.
+
+        Raises:
+            NotFoundError: There is no such client.
+            ConflictError: It is the owner's own, which every start would make anew.
+        """
+        await self._write(lambda c: _registry.forget_client(c, client_id), now)
+        self._taken_back(client_id)
 
     async def find_client(self, client_id: str) -> Client | None:
         """Return a client that is kept here."""

@@ -199,6 +199,16 @@ def revoke(c: Connection, grant_id: str, reason: str, now: datetime) -> bool:
     return c.execute(update, values).fetchone() is not None
 
 
+def revoke_all(c: Connection, client_id: str, reason: str, now: datetime) -> int:
+    """Take back all grants of a client with all that came of them; returns how many there were."""
+    update = (
+        "UPDATE oauth_grants SET revoked_at = :now, revoked_reason = :reason"
+        " WHERE client_id = :client_id AND revoked_at IS NULL RETURNING id"
+    )
+    values = {"client_id": client_id, "reason": reason, "now": to_text(now)}
+    return len(c.execute(update, values).fetchall())
+
+
 def find_access(c: Connection, jti: str) -> Access | None:
     """Read what an access token is good for, `None` where it was taken back."""
     row = c.execute(_FIND_ACCESS, {"hash": sha256(jti)}).fetchone()

@@ -5,12 +5,13 @@ import sqlite3
 from datetime import datetime, timedelta
 from typing import Final
 
-from claude_runner.auth._clients import Client, NewClient, Registered, Source, shown_name
+from claude_runner.auth._clients import Client, ClientRow, NewClient, Registered, Source, shown_name
 from claude_runner.auth._redirects import CLAUDE, NATIVE, parse_redirect
 from claude_runner.auth._refusals import OAuthError, Refusal
 from claude_runner.auth._secrets import is_secret, new_id, new_secret, sha256
 from claude_runner.config import Login
-from claude_runner.db import Connection, to_text
+from claude_runner.db import Connection, from_text, to_text
+from claude_runner.errors import ConflictError, NotFoundError
 
 AUTO_NAME: Final = "Claude (auto)"
 GIVEN_NAME: Final = "Claude (environment)"
@@ -25,6 +26,14 @@ _INSERT: Final = (
     "INSERT INTO oauth_clients (client_id, client_name, secret_sha256, source, redirect_uris, created_at)"
     " VALUES (:client_id, :name, :secret_sha256, :source, :redirect_uris, :now)"
 )
+_ALL: Final = """
+    SELECT client_id, client_name, source, redirect_uris, created_at, last_used_at,
+        (SELECT count(*) FROM oauth_grants g WHERE g.client_id = oauth_clients.client_id AND revoked_at IS NULL)
+            AS grants,
+        (SELECT max(created_at) FROM oauth_grants g WHERE g.client_id = oauth_clients.client_id
+            AND revoked_at IS NULL) AS consented_at
+    FROM oauth_clients ORDER BY last_used_at DESC, created_at DESC, client_id
+"""
 
 
 def find_client(c: Connection, client_id: str) -> Client | None:
@@ -32,6 +41,45 @@ def find_client(c: Connection, client_id: str) -> Client | None:
     select = "SELECT * FROM oauth_clients WHERE client_id = :client_id"
     row = c.execute(select, {"client_id": client_id}).fetchone()
     return None if row is None else _client(row)
+
+
+def all_clients(c: Connection) -> list[ClientRow]:
+    """Read all clients, the last used first."""
+    return [
+        ClientRow(
+            client_id=row["client_id"],
+            name=row["client_name"],
+            source=Source(row["source"]),
+            redirect_uris=tuple(json.loads(row["redirect_uris"])),
+            created_at=from_text(row["created_at"]),
+            last_used_at=None if row["last_used_at"] is None else from_text(row["last_used_at"]),
+            grants=row["grants"],
+            consented_at=None if row["consented_at"] is None else from_text(row["consented_at"]),
+        )
+        for row in c.execute(_ALL)
+    ]
+
+
+def forget_client(c: Connection, client_id: str) -> None:
+    """Delete a client with all that it holds.
+
+    Raises:
+        NotFoundError: There is none of this id.
+        ConflictError: It is the owner's own, which every start would make anew.
+    """
+    client = find_client(c, client_id)
+    if client is None:
+        raise no_client(client_id)
+    if client.source in {Source.AUTO, Source.ENVIRONMENT}:
+        raise ConflictError(
+            f"'{client.name}' is the client of the server itself, which is not forgotten; take back its access instead"
+        )
+    c.execute("DELETE FROM oauth_clients WHERE client_id = :client_id", {"client_id": client_id})
+
+
+def no_client(client_id: str) -> NotFoundError:
+    """Return the failure to find a client."""
+    return NotFoundError(f"there is no client {client_id[:60]!r}", field="client_id")
 
 
 def proven_client(c: Connection, client_id: str, secret: str | None) -> Client:

@@ -6,6 +6,7 @@ can't write any more, however late it wakes. Triggers keep sums of the runs that
 totals never count a million runs.
 """
 
+from claude_runner.runs._call_log import CallHits, CallQuery, Origin
 from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, close_calls
 from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
@@ -37,7 +38,9 @@ from claude_runner.runs._texts import head, shortened, text_of
 from claude_runner.runs._usage import SlotTotals, Totals
 
 __all__ = [
+    "CallHits",
     "CallPage",
+    "CallQuery",
     "Chain",
     "ClosedCall",
     "Ending",
@@ -48,6 +51,7 @@ __all__ = [
     "Heard",
     "NewCall",
     "NewRun",
+    "Origin",
     "Report",
     "ReportStatus",
     "Run",

@@ -161,7 +161,7 @@ def page(
     values = {"run_id": run_id, "server": server, "at": at, "id": call_id, "limit": limit + 1}
     rows = c.execute(_PAGE, values).fetchall()
     (total,) = c.execute(_COUNT, {"run_id": run_id, "server": server}).fetchone()
-    calls = [_call_from(row) for row in rows[:limit]]
+    calls = [call_from(row) for row in rows[:limit]]
     more = len(rows) > limit
     return CallPage(calls, total, cursor_of(rows[limit - 1]["started_at"], calls[-1].id) if more else None)
 
@@ -200,7 +200,8 @@ def _outcome(call: ClosedCall) -> dict[str, Any]:
     }
 
 
-def _call_from(row: sqlite3.Row) -> ToolCall:
+def call_from(row: sqlite3.Row | Mapping[str, Any]) -> ToolCall:
+    """Make a call of its row."""
     return ToolCall(
         id=row["id"],
         run_id=row["run_id"],

@@ -8,8 +8,19 @@ from typing import Final
 from claude_runner.db import Database
 from claude_runner.errors import NotFoundError
 from claude_runner.hub import Hub, Topic
-from claude_runner.runs import _calls, _chains, _events, _inserts, _queries, _search, _statements, _usage
-from claude_runner.runs._calls import CallPage, ClosedCall, NewCall
+from claude_runner.runs import (
+    _call_log,
+    _calls,
+    _chains,
+    _events,
+    _inserts,
+    _queries,
+    _search,
+    _statements,
+    _usage,
+)
+from claude_runner.runs._call_log import CallHits, CallQuery
+from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall
 from claude_runner.runs._events import Event, EventPage, StoredEvent
 from claude_runner.runs._queries import RunHits, RunQuery
 from claude_runner.runs._records import Granted, NewRun, Run, Tokens, run_from
@@ -207,6 +218,29 @@ class Runs:
             InvalidError: The cursor is not one that a page gave.
         """
         return await self._db.read(lambda c: _calls.page(c, run_id, server, limit, cursor))
+
+    async def call_log(self, query: CallQuery, limit: int, cursor: str | None = None) -> CallHits:
+        """Return a page of the calls looked for, newest first, with the beginnings of their texts.
+
+        However many calls there are, it looks at so many of them and no more; see `search`.
+
+        Raises:
+            InvalidError: The cursor is not one that a page gave.
+        """
+        return await self._db.read(lambda c: _call_log.search(c, query, limit, cursor))
+
+    async def call(self, call_id: str) -> ToolCall:
+        """Return the call, with all that is kept of it.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        call = await self._db.read(lambda c: _call_log.find(c, call_id))
+        if call is None:
+            raise NotFoundError(
+                f"there is no call {call_id[:60]!r}; list_tool_calls shows them all", field="call_id"
+            )
+        return call
 
     async def last_called(self, servers: Iterable[str]) -> dict[str, datetime]:
         """Return when a tool of each server was last called; one that never was is not in it."""

@@ -14,13 +14,12 @@ from typing import Any, Final, NamedTuple
 from claude_runner.db import from_text, to_text
 from claude_runner.errors import InvalidError
 from claude_runner.runs import _words
+from claude_runner.runs._looking import NEWEST, Listing, Place, Source, Wanted, look
 from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._records import State, Trigger
 from claude_runner.runs._rows import ROW_HEAD, RunRow, rows_of
 
-LOOKED_AT: Final = 20_000  # entries of an index that a page looks at; some milliseconds
 BEYOND: Final = 2**62  # a number after that of every run
-NEWEST: Final = ("~", "~")  # a place before that of every run
 
 # The terms that SQLite's partial indices stand for must be written out.
 _OPEN: Final = "state IN ('pending', 'running')"
@@ -34,7 +33,12 @@ _HEARD: Final = """
     WHERE rehearsal = 0 AND (state = 'finished' OR reason = 'not_signed_in' OR output_tokens > 0)
     ORDER BY n DESC LIMIT 1
 """
-_ASKED: Final = "created_at, id, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal"
+_RUNS: Final = Listing(
+    "runs",
+    "created_at",
+    "created_at, id, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal",
+    most=20_000,
+)
 _BY_HAND: Final = frozenset(Trigger) - {Trigger.SCHEDULE, Trigger.WEBHOOK}
 
 
@@ -74,18 +78,6 @@ class RunHits(NamedTuple):
     looked_until: datetime | None = None
 
 
-class _Place(NamedTuple):
-    at: str
-    run_id: str
-
-
-class _Source(NamedTuple):
-    """An index in the order of time, and the term that says which runs are in it."""
-
-    name: str
-    term: str
-
-
 def search(
     c: sqlite3.Connection, query: RunQuery, limit: int, cursor: str | None, head: int = ROW_HEAD
 ) -> RunHits:
@@ -93,7 +85,7 @@ def search(
     place = None if cursor is None else place_of(cursor, "a search")
     if query.text is not None and query.text.strip():
         return _by_text(c, query, query.text, limit, place, head)
-    return _by_time(c, query, limit, _Place(*(place or NEWEST)), head)
+    return _by_time(c, query, limit, NEWEST if place is None else Place(*place), head)
 
 
 def going_on(c: sqlite3.Connection, limit: int) -> list[RunRow]:
@@ -119,70 +111,41 @@ def last_heard(c: sqlite3.Connection) -> Heard | None:
     return None if row is None else Heard(from_text(row["finished_at"]), row["reason"], row["error"])
 
 
-def _by_time(c: sqlite3.Connection, query: RunQuery, limit: int, place: _Place, head: int) -> RunHits:
-    found: list[_Place] = []
-    edges: list[_Place] = []  # where a source was not looked at any further
-    for source in _sources(query):
-        places, edge = _look(c, source, query, limit + 1, place)
-        found += places
-        edges += [] if edge is None else [edge]
-    edge = max(edges, default=None)
-    found = sorted((it for it in found if edge is None or it >= edge), reverse=True)
-    rows = rows_of(c, (it.run_id for it in found[:limit]), head)
-    if len(found) > limit:
-        return RunHits(rows, cursor_of(*found[limit - 1]))
-    if edge is None:
+def _by_time(c: sqlite3.Connection, query: RunQuery, limit: int, after: Place, head: int) -> RunHits:
+    terms, values = _conditions(query)
+    found = look(c, _RUNS, _sources(query), Wanted(terms, values, query.since, query.until), limit, after)
+    rows = rows_of(c, (place.row_id for place in found.places), head)
+    if found.more:
+        return RunHits(rows, cursor_of(*found.places[-1]))
+    if found.edge is None:
         return RunHits(rows, None)
-    return RunHits(rows, cursor_of(*edge), from_text(edge.at))
+    return RunHits(rows, cursor_of(*found.edge), from_text(found.edge.at))
 
 
-def _sources(query: RunQuery) -> list[_Source]:
+def _sources(query: RunQuery) -> list[Source]:
     """Return the narrowest indices that hold every run looked for."""
     states = frozenset(query.states or State)
     waiting = [
-        _Source("runs_open", f"{_OPEN} AND state = '{state.value}'")
+        Source("runs_open", f"{_OPEN} AND state = '{state.value}'")
         for state in (State.PENDING, State.RUNNING)
         if state in states
     ]
     if query.job_id is not None:
-        return [_Source("runs_of_job", "job_id = :job_id")]
+        return [Source("runs_of_job", "job_id = :job_id")]
+    ends = any(state.is_final for state in states)
     if query.webhook_id is not None:
-        ended = _Source("runs_of_webhook", f"webhook_id = :webhook_id AND {_ENDED}")
-        return [*waiting, *([ended] if any(state.is_final for state in states) else [])]
-    if not any(state.is_final for state in states):
+        ended = Source("runs_of_webhook", f"webhook_id = :webhook_id AND {_ENDED}")
+        return [*waiting, ended] if ends else waiting
+    if not ends:
         return waiting
     if states == {State.ERROR}:
-        return [_Source("runs_failed", "state = 'error'")]
+        return [Source("runs_failed", "state = 'error'")]
     if query.trigger in _BY_HAND:
-        return [_Source("runs_by_hand", "trigger NOT IN ('schedule', 'webhook')")]
-    return [_Source("runs_newest", "true")]
+        return [Source("runs_by_hand", "trigger NOT IN ('schedule', 'webhook')")]
+    return [Source("runs_newest", "true")]
 
 
-def _look(
-    c: sqlite3.Connection, source: _Source, query: RunQuery, limit: int, place: _Place
-) -> tuple[list[_Place], _Place | None]:
-    """Return the first places in a source that are looked for, and where looking ended before the source did."""
-    terms, values = conditions(query)
-    if query.until is not None:
-        place = min(place, _Place(to_text(query.until), ""))
-    since = "" if query.since is None else "AND created_at >= :since"
-    looked_at = f"""
-        FROM runs INDEXED BY {source.name} WHERE {source.term} AND (created_at, id) < (:at, :id) {since}
-        ORDER BY created_at DESC, id DESC
-    """
-    values |= {"at": place.at, "id": place.run_id, "limit": limit, "looked_at": LOOKED_AT}
-    select = f"""
-        SELECT created_at, id FROM (SELECT {_ASKED} {looked_at} LIMIT :looked_at) WHERE {terms} LIMIT :limit
-    """  # noqa: S608 - names and terms written here
-    found = [_Place(*row) for row in c.execute(select, values)]
-    if len(found) == limit:
-        return found, None
-    edge = f"SELECT created_at, id {looked_at} LIMIT 1 OFFSET :looked_at - 1"
-    last = c.execute(edge, values).fetchone()
-    return found, None if last is None else _Place(*last)
-
-
-def conditions(query: RunQuery) -> tuple[str, dict[str, Any]]:
+def _conditions(query: RunQuery) -> tuple[str, dict[str, Any]]:
     """Return the terms for what is looked for, but for the text, and their values."""
     values: dict[str, Any] = {
         "reason": query.reason,
@@ -239,7 +202,7 @@ def _wanted(
     c: sqlite3.Connection, query: RunQuery, numbers: Iterable[int], limit: int
 ) -> list[tuple[int, str]]:
     """Return the first of the runs of these numbers that are looked for, with their ids."""
-    terms, values = conditions(query)
+    terms, values = _conditions(query)
     select = f"SELECT id FROM run_ends JOIN runs ON runs.id = run_id WHERE n = :n AND {terms}"  # noqa: S608 - as above
     found: list[tuple[int, str]] = []
     for number in numbers:
