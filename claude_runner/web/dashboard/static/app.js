@@ -23,15 +23,26 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
 
+// A dialog looks and acts as its page does: with its style sheets and modules, of which `start` is called with it.
+function styled({ href }) {
+  if (document.querySelector(`link[href="${new URL(href).pathname}"]`)) return null;
+  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL(href).pathname });
+  document.head.append(link);
+  return new Promise((done) => (link.onload = link.onerror = done));
+}
+
 // Links that open as a dialog: the page behind the link, its main part.
 export async function openDialog(name, url) {
+  if (new URL(url, location).pathname === location.pathname) return document.querySelector("main [autofocus]")?.focus();
   let dialog = document.getElementById(`dialog-${name}`);
   if (dialog?.open) return dialog;
   dialog?.remove();
   const response = await fetch(url, { headers: { accept: "text/html" } });
   if (!response.ok) return location.assign(url);
-  const body = parse(await response.text()).querySelector("[data-dialog-body]");
+  const page = parse(await response.text());
+  const body = page.querySelector("[data-dialog-body]");
   if (!body) return location.assign(url);
+  await Promise.all([...page.querySelectorAll("link[rel=stylesheet]")].map(styled));
   dialog = Object.assign(document.createElement("dialog"), { id: `dialog-${name}` });
   dialog.setAttribute("aria-labelledby", body.querySelector("h1, h2").id);
   const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet close", textContent: "✕" });
@@ -42,6 +53,7 @@ export async function openDialog(name, url) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.showModal();
   dialog.querySelector("[autofocus]")?.focus();
+  for (const { src } of page.querySelectorAll("script[type=module]")) (await import(src)).start?.(dialog);
   dispatchEvent(new CustomEvent("dialog", { detail: dialog }));
   return dialog;
 }
