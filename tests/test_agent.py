@@ -60,8 +60,9 @@ async def test_a_run_uses_its_tools_and_tells_what_they_said(real: App, owner: S
     kinds = [event.kind for event in (await real.runs.events(done.id, 0, 100)).events]
     assert kinds == [
         EventKind.STARTED,
-        *(EventKind.TEXT, EventKind.TOOL_USE, EventKind.TOOL_RESULT) * 2,
+        *(EventKind.TEXT, EventKind.TOOL_USE, EventKind.USAGE, EventKind.TOOL_RESULT) * 2,
         EventKind.TEXT,
+        EventKind.USAGE,
         EventKind.RESULT,
     ]
     assert "forty-two" in (await results(real, done))[1][1]

@@ -77,6 +77,22 @@ def test_text_that_came_in_pieces_is_not_taken_twice() -> None:
     assert [body["text"] for _, body in heard.events] == ["h", "hello"]
 
 
+def test_each_step_tells_what_it_used() -> None:
+    heard = Heard()
+    transcript = Transcript(heard)
+    for number, read in (("1", 5), ("2", 7)):
+        transcript.hear(stream(start(number, input_tokens=100, cache_read_input_tokens=read)))
+        transcript.hear(stream(start("sub", input_tokens=9), agent="toolu_1"))
+        transcript.hear(stream({"type": "message_delta", "usage": {"output_tokens": 3}}))
+        transcript.hear(stream({"type": "message_stop"}, agent="toolu_1"))
+        transcript.hear(stream({"type": "message_stop"}))
+    used = {"input": 100, "output": 3, "cache_write": 0}
+    assert heard.events == [
+        (EventKind.USAGE, used | {"cache_read": 5}),
+        (EventKind.USAGE, used | {"cache_read": 7}),
+    ]
+
+
 def test_a_subagents_words_are_not_the_runs_but_its_tokens_are() -> None:
     heard = Heard()
     transcript = Transcript(heard)

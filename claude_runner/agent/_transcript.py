@@ -1,6 +1,7 @@
 """Turns the agent SDK's messages into events and counts tokens while they come."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from claude_agent_sdk import (
@@ -84,14 +85,18 @@ class Transcript:
         event = message.event
         if event["type"] == "message_start":
             self._streamed.add(event["message"]["id"])
+        elif event["type"] == "message_stop":
+            self._tell(EventKind.USAGE, asdict(self._meter.step()))
         elif event["type"] == "content_block_start":
             self._block += 1
         elif event["type"] == "content_block_delta":
-            delta = event["delta"]
-            if delta["type"] == "text_delta":
-                self._say(EventKind.TEXT, delta["text"])
-            elif delta["type"] == "thinking_delta":
-                self._say(EventKind.THINKING, delta["thinking"])
+            self._delta(event["delta"])
+
+    def _delta(self, delta: Mapping[str, Any]) -> None:
+        if delta["type"] == "text_delta":
+            self._say(EventKind.TEXT, delta["text"])
+        elif delta["type"] == "thinking_delta":
+            self._say(EventKind.THINKING, delta["thinking"])
 
     def _assistant(self, message: AssistantMessage) -> None:
         self.api_error = message.error
@@ -182,6 +187,10 @@ class Meter:
             self._by_message[message_id] = Tokens(before.input, output, before.cache_read, before.cache_write)
             return True
         return False
+
+    def step(self) -> Tokens:
+        """Return what the main loop's last message used."""
+        return self._by_message.get(self._current.get(None, ""), Tokens())
 
     def tokens(self) -> Tokens:
         """Return the count up to now."""

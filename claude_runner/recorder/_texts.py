@@ -9,7 +9,7 @@ from claude_runner.runs import Event, EventKind, shortened
 
 _STREAMED: Final = (EventKind.TEXT, EventKind.THINKING)
 # What comes only once the block before it has ended; other events may come in the middle of one.
-_ENDS_A_BLOCK: Final = (EventKind.TOOL_USE, EventKind.RESULT)
+_ENDS_A_BLOCK: Final = (EventKind.TOOL_USE, EventKind.USAGE, EventKind.RESULT)
 
 
 class _Block(NamedTuple):

@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     TOOL_RESULT = "tool_result"
     RETRY = "retry"
     NOTICE = "notice"
+    USAGE = "usage"  # what a message of the model, the step that it ends, used
     RESULT = "result"
 
 
