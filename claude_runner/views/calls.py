@@ -1,6 +1,6 @@
 """What is told of calls of tools."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from claude_runner.runs import CallPage, ToolCall, Verdict, head, shortened
@@ -37,15 +37,21 @@ def call_list(page: CallPage) -> CallList:
 
 
 def call_view(call: ToolCall) -> CallView:
-    """Return a call as callers see it."""
+    """Return a call as a list shows it."""
+    result = None if call.result is None else head(call.result)
+    return replace(whole_call_view(call), arguments=shortened(call.arguments, head), result=result)
+
+
+def whole_call_view(call: ToolCall) -> CallView:
+    """Return a call with all that is kept of it."""
     return CallView(
         id=call.id,
         run_id=call.run_id,
         server=call.server,
         tool=call.tool,
-        arguments=shortened(call.arguments, head),
+        arguments=dict(call.arguments),
         verdict=call.verdict,
-        result=None if call.result is None else head(call.result),
+        result=call.result,
         result_length=call.result_length,
         started_at=call.started_at.isoformat(),
         duration_ms=call.duration_ms,

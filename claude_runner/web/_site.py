@@ -20,6 +20,7 @@ from claude_runner.web._bodies import LARGEST, SLOWEST_SECONDS, GoneError, Room,
 from claude_runner.web._login import LoginGate
 from claude_runner.web._transports import MESSAGES, SSE, STREAMABLE, Transports
 from claude_runner.web._webhook import WebhookDoor
+from claude_runner.web.api import api_routes
 from claude_runner.web.dashboard import Dashboard
 from claude_runner.web.oauth import BearerGate, oauth_routes
 
@@ -47,7 +48,7 @@ class Site:
         self._router = _router(app, login)
         self._pages = _buffered(_pages(self._router), LARGEST_FORM)
         self._dashboard = Dashboard(app)
-        self._owners = _OwnersPages([*self._dashboard.routes()], self._dashboard, login)
+        self._owners = _OwnersPages([*self._dashboard.routes(), *api_routes(app)], self._dashboard, login)
         self._room = Room()
 
     @asynccontextmanager

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic_core import PydanticSerializationError, to_json
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from claude_runner.web.api._seen import tag_of
 
@@ -32,20 +32,6 @@ def written(result: Any) -> bytes:
     with suppress(PydanticSerializationError, UnicodeEncodeError):
         return to_json(result, inf_nan_mode="null")
     return json.dumps(result, default=dataclasses.asdict).encode()
-
-
-async def streamed(pieces: AsyncGenerator[bytes, None], media: str, name: str) -> Response:
-    """Return a file that is sent as it is made; what goes wrong before its first piece is raised here."""
-    first = await anext(pieces, b"")
-
-    async def all_of_it() -> AsyncIterator[bytes]:
-        async with aclosing(pieces):
-            yield first
-            async for piece in pieces:
-                yield piece
-
-    headers = _HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(all_of_it(), headers=headers, media_type=media)
 
 
 class _Fields(dict[str, str]):

@@ -1,10 +1,11 @@
 """How a method becomes an endpoint: one declaration from which come its route, its checks and its part of the document.
 
 A method's parameters say what it takes: those that stand in its path, `query` (a dataclass), `body` (a TypedDict) and
-`seen` (what the caller last saw, as If-Match names it). What it returns is what is answered, its docstring what is told.
-Nothing of that is worked out before somebody asks.
+`seen` (what the caller last saw, as If-Match names it). What it returns is what is answered, its docstring what is
+told. Nothing of that is worked out before somebody asks.
 """
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ from starlette.responses import Response
 from claude_runner.app import App
 from claude_runner.errors import NotFoundError, RunnerError
 from claude_runner.web._answers import refusal_of
-from claude_runner.web.api._answering import Tag, answered, streamed
+from claude_runner.web._downloads import download
+from claude_runner.web.api._answering import Tag, answered
 from claude_runner.web.api._reading import Form, read_body, read_nothing, read_query
 from claude_runner.web.api._seen import StaleError, read_seen
 
@@ -34,11 +36,12 @@ class Declaration:
 
     Attributes:
         method: The HTTP method.
-        path: With the names of its parameters in braces.
+        path: With the names of its parameters in braces, as Starlette has it.
         status: What is answered where all goes well.
         raises: What the caller may be refused with, besides what its parameters bring about.
         tag: Makes the answer's ETag of it.
         media: The type of what is answered.
+        answers: The form of what is answered, where that is no object of its own but a file.
         location: Where the object that was made is, with names of its fields in braces.
     """
 
@@ -49,6 +52,7 @@ class Declaration:
     tag: Tag | None
     media: str
     location: str | None
+    answers: Any
 
 
 class EndpointGroup:
@@ -77,20 +81,22 @@ def endpoint(
     tag: Tag | None = None,
     media: str = JSON,
     location: str | None = None,
+    answers: Any = None,
 ) -> Callable[[Method], Method]:
     """Offer a method as an endpoint.
 
     Args:
-        address: The HTTP method and the path, such as `GET /api/jobs/{job_id}`; a path with a parameter may not be found.
+        address: The HTTP method and the path, such as `GET /api/jobs/{job_id}`, which may be of nothing.
         raises: What else the caller may be refused with.
         status: As in `Declaration`, and so are the others.
         tag: As there.
         media: As there.
         location: As there.
+        answers: As there.
     """
     method, _, path = address.partition(" ")
     found = (NotFoundError,) if "{" in path else ()
-    declared = Declaration(method, path, status, (*found, *raises), tag, media, location)
+    declared = Declaration(method, path, status, (*found, *raises), tag, media, location, answers)
 
     def mark(function: Method) -> Method:
         setattr(function, _DECLARED, declared)
@@ -111,6 +117,11 @@ class Endpoint:
     def name(self) -> str:
         """Return what it is called: the name of the method."""
         return self.call.__name__
+
+    @property
+    def place(self) -> str:
+        """Return its path, as the document has it."""
+        return re.sub(r":\w+}", "}", self.declared.path)
 
     @property
     def words(self) -> tuple[str, str]:
@@ -142,7 +153,11 @@ class Endpoint:
     @cached_property
     def answer(self) -> TypeAdapter[Any] | None:
         """Return the form of what it answers; `None` where that is not JSON."""
-        return TypeAdapter(self.hints["return"]) if self.declared.media == JSON else None
+        return (
+            TypeAdapter(self.declared.answers or self.hints["return"])
+            if self.declared.media == JSON
+            else None
+        )
 
     @property
     def refusals(self) -> list[type[RunnerError]]:
@@ -155,12 +170,15 @@ class Endpoint:
     async def serve(self, request: Request) -> Response:
         """Answer a request."""
         try:
-            result = await self.call(**await self._arguments(request))
+            return await self._answer(await self.call(**await self._arguments(request)))
         except RunnerError as error:
             return refusal_of(error)
-            if isinstance(result, AsyncGenerator):
-                return await streamed(result, self.declared.media, self.declared.path.rpartition("/")[2])
-        return answered(result, self.declared.status, self.declared.tag, self.declared.location)
+
+    async def _answer(self, result: Any) -> Response:
+        it = self.declared
+        if isinstance(result, AsyncGenerator):
+            return await download(result, it.media, it.path.rpartition("/")[2])
+        return answered(result, it.status, it.tag, it.location)
 
     async def _arguments(self, request: Request) -> dict[str, Any]:
         arguments: dict[str, Any] = dict(request.path_params)
