@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from starlette.datastructures import QueryParams
@@ -15,6 +15,14 @@ from claude_runner.web.dashboard._rendering import with_query
 LONGEST: Final = 500  # characters of a filter
 
 Word = TypeVar("Word", bound=StrEnum)
+
+
+class Tab(NamedTuple):
+    """A value of a filter that is chosen with one click."""
+
+    words: str
+    link: str
+    is_chosen: bool
 
 
 class Asked:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from claude_runner.errors import InvalidError
 from claude_runner.runs import ReportStatus, RunHits, RunRow, State
-from claude_runner.web.dashboard._filters import Asked, given, is_day, tidy
+from claude_runner.web.dashboard._filters import Asked, Tab, given, is_day, tidy
 from claude_runner.web.dashboard._rendering import Pages, live_parts, with_query
 from claude_runner.web.dashboard._run_filters import REASONS, STATES, TRIGGERS, run_query
 
@@ -31,14 +31,6 @@ REPORTS: Final = {
     ReportStatus.NOTHING_TO_DO: "",
     ReportStatus.FAILED: "bad",
 }
-
-
-class Tab(NamedTuple):
-    """A state that the list is narrowed to with one click."""
-
-    words: str
-    link: str
-    is_chosen: bool
 
 
 class Said(NamedTuple):

@@ -62,7 +62,8 @@ export function refresh(...names) {
   lookSoon();
 }
 
-// Makes an element equal to another in place, so that focus, selection, scrolling and open details stay.
+// Makes an element equal to another in place, so that focus, selection, scrolling and open details stay. What is in an
+// element with data-keep stays, too, where it comes empty and with the same mark.
 export function morph(old, next) {
   for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && !(name === "open" && old.matches("details"))) old.removeAttribute(name);
   for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
@@ -75,7 +76,8 @@ export function morph(old, next) {
       if (match !== place) old.insertBefore(match, place);
       else place = place.nextSibling;
       if (match.nodeType === 1) {
-        if (!match.isEqualNode(wanted)) morph(match, wanted);
+        const kept = match.dataset?.keep && match.dataset.keep === wanted.dataset.keep && !wanted.firstElementChild;
+        if (!kept && !match.isEqualNode(wanted)) morph(match, wanted);
       } else if (match.nodeValue !== wanted.nodeValue) match.nodeValue = wanted.nodeValue;
     } else old.insertBefore(document.adoptNode(wanted), place);
   }
@@ -88,9 +90,9 @@ export function morph(old, next) {
 
 function open(url) {
   source = new EventSource(typeof url === "function" ? url() : url);
-  source.addEventListener("hello", () => {
+  source.addEventListener("hello", ({ data }) => {
     say("open", "live");
-    if (everOpen) refresh("*"); // something may have changed meanwhile
+    if (everOpen || data !== document.body.dataset.seen) refresh("*"); // something has changed meanwhile
     everOpen = true;
   });
   source.addEventListener("changed", ({ data }) => refresh(...data.split(" ")));

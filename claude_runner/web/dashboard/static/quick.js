@@ -1,0 +1,20 @@
+// The form of a prompt that is run at once. What was typed last in this tab is there again, however its dialog was closed.
+const KEY = "quick-prompt";
+
+export function start(root) {
+  const form = root.querySelector("form[data-quick]");
+  const prompt = form.elements.prompt;
+  if (!prompt.value) {
+    prompt.value = sessionStorage.getItem(KEY) ?? "";
+    prompt.select();
+  }
+  prompt.addEventListener("input", () => sessionStorage.setItem(KEY, prompt.value));
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    form.requestSubmit(form.querySelector("button[value=run]"));
+  });
+  form.addEventListener("submit", ({ submitter }) => submitter?.value === "rehearse" && (submitter.textContent = "Rehearsing…"));
+}
+
+if (document.querySelector("main form[data-quick]")) start(document.querySelector("main"));
