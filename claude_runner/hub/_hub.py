@@ -1,6 +1,7 @@
 """Publish and subscribe inside the process."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -61,6 +62,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._subscriptions: dict[Topic, set[Subscription]] = {topic: set() for topic in Topic}
+        self._published = Counter[Topic]()
 
     def publish(self, topic: Topic, key: str, *, origin: Subscription | None = None) -> None:
         """Tell every subscriber of the topic that the thing of this key changed.
@@ -71,9 +73,14 @@ class Hub:
             origin: Who passes it on from another process, and need not hear it again.
         """
         change = Change(topic, key)
+        self._published[topic] += 1
         for subscription in self._subscriptions[topic]:
             if subscription is not origin:
                 subscription.note(change)
+
+    def turn(self, *topics: Topic) -> int:
+        """Return how many changes of topics there were, so that one who reads it twice knows whether any came between."""
+        return sum(self._published[topic] for topic in topics)
 
     @contextmanager
     def subscribe(self, *topics: Topic, wake: asyncio.Event | None = None) -> Iterator[Subscription]:

@@ -20,7 +20,7 @@ from claude_runner.web._bodies import LARGEST, SLOWEST_SECONDS, GoneError, Room,
 from claude_runner.web._login import LoginGate
 from claude_runner.web._transports import MESSAGES, SSE, STREAMABLE, Transports
 from claude_runner.web._webhook import WebhookDoor
-from claude_runner.web.api import api_routes
+from claude_runner.web.api import api_route
 from claude_runner.web.dashboard import Dashboard
 from claude_runner.web.oauth import BearerGate, oauth_routes
 
@@ -48,7 +48,7 @@ class Site:
         self._router = _router(app, login)
         self._pages = _buffered(_pages(self._router), LARGEST_FORM)
         self._dashboard = Dashboard(app)
-        self._owners = _OwnersPages([*self._dashboard.routes(), *api_routes(app)], self._dashboard, login)
+        self._owners = _OwnersPages([*self._dashboard.routes(), api_route(app)], self._dashboard, login)
         self._room = Room()
 
     @asynccontextmanager
@@ -131,6 +131,7 @@ class _OwnersPages:
     def __init__(self, routes: Sequence[Route], dashboard: Dashboard, login: LoginGate) -> None:
         self.router = Router(routes, redirect_slashes=False)
         self._login = login
+        self._dashboard = dashboard
         answers = {
             RunnerError: dashboard.refused,
             Exception: dashboard.mistaken,
@@ -145,6 +146,7 @@ class _OwnersPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the owner, and refuse everybody else."""
+        scope["state"]["seen"] = self._dashboard.seen()
         refusal = await self._login.refusal(Request(scope))
         await (self._served if refusal is None else refusal)(scope, receive, send)
 

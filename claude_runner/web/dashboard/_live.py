@@ -38,7 +38,7 @@ class Live:
 
     async def changes(self, _: Request) -> Response:
         """Answer an open page with the names of topics as things of them change."""
-        return self.stream(self._names())
+        return self.stream(self.names())
 
     def stream(self, messages: AsyncIterator[str]) -> Response:
         """Return the answer that sends messages as they come, until the page is closed or the server ends."""
@@ -87,7 +87,7 @@ class Live:
             coming.cancel()
             await asyncio.wait({coming})
 
-    async def _names(self) -> AsyncIterator[str]:
+    async def names(self) -> AsyncIterator[str]:
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         waiting: set[Topic] = set()  # of what changes often
         due = 0.0
@@ -95,7 +95,7 @@ class Live:
             self._hub.subscribe(*RARE, wake=changed) as rare,
             self._hub.subscribe(*FREQUENT, wake=changed) as often,
         ):
-            yield event("hello", "")  # from here on nothing is missed
+            yield hello(self._hub)  # from here on nothing is missed
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(due if waiting else None):
@@ -127,6 +127,11 @@ class _Stream(Response):
     ) -> None:
         """Serve it."""
         await self._live.serve(self._messages, receive, send)
+
+
+def hello(hub: Hub) -> str:
+    """Return a stream's first message: by it a page knows whether anything changed since it was rendered."""
+    return event("hello", str(hub.turn(*RARE)))
 
 
 def event(name: str, data: str, event_id: str = "") -> str:

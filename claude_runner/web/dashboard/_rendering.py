@@ -107,6 +107,7 @@ class Pages:
             "theme": theme if theme in THEMES else "",
             "notice": take_notice(request),
             "once": self.once.token(),
+            "seen": request.state.seen,
             "rehearsing": self.app.settings.rehearsal,
             "version": __version__,
         }
