@@ -12,10 +12,16 @@ from claude_runner.errors import RunnerError
 from claude_runner.web._answers import error_answer, mistake_of, refusal_of
 from claude_runner.web.dashboard._exports import Exports
 from claude_runner.web.dashboard._forms import back_to, go_to, read_form
-from claude_runner.web.dashboard._live import Live
+from claude_runner.web.dashboard._job import JobDetails
+from claude_runner.web.dashboard._job_actions import JobActions
+from claude_runner.web.dashboard._job_editor import JobEditor
+from claude_runner.web.dashboard._jobs import JobList
+from claude_runner.web.dashboard._live import RARE, Live
 from claude_runner.web.dashboard._overview import Overview
 from claude_runner.web.dashboard._rendering import THEMES, Pages
+from claude_runner.web.dashboard._run import RunPage
 from claude_runner.web.dashboard._runs import RunList
+from claude_runner.web.dashboard._servers import ServersPage
 from claude_runner.web.dashboard._webhooks import WebhookPages
 
 THEME_SECONDS: Final = 365 * 86_400
@@ -54,9 +60,17 @@ class Dashboard:
         yield Route("/keys", self._keys)
         yield Route("/palette", self._palette)
         yield from Overview(self._pages).routes()
+        for page in (JobList, JobEditor, JobActions, JobDetails):
+            yield from page(self._pages).routes()
+        yield from ServersPage(self._pages).routes()
         yield from WebhookPages(self._pages).routes()
         yield from RunList(self._pages).routes()
         yield from Exports(self._pages).routes()
+        yield from RunPage(self._pages, self._live).routes()
+
+    def seen(self) -> int:
+        """Return what tells whether anything changes from now on; a page bears what it was when its request came."""
+        return self._pages.app.hub.turn(*RARE)
 
     def finish(self) -> None:
         """End the streams of open pages."""
