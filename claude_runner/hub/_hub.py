@@ -79,7 +79,7 @@ class Hub:
                 subscription.note(change)
 
     def turn(self, *topics: Topic) -> int:
-        """Return how many changes of topics there were, so that one who reads it twice knows whether any came between."""
+        """Return how many changes of topics there were, so that who reads it twice knows whether any came between."""
         return sum(self._published[topic] for topic in topics)
 
     @contextmanager
