@@ -312,7 +312,7 @@ async def test_a_stale_edit_says_what_differs_keeps_what_was_typed_and_may_be_sa
     answer = await visitor.http.post(f"/webhooks/{webhook.id}/edit", data=mine)
     assert answer.status_code == 409
     said = text_of(answer.text)
-    assert "somebody else has changed this webhook" in said
+    assert "Somebody else has changed this webhook" in said
     assert "Name Their name My name" in said
     assert "Filter payload.a (nothing)" in said
     assert (await visitor.app.webhooks.get(webhook.id)).name == "Their name"

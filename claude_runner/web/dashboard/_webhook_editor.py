@@ -27,6 +27,7 @@ from claude_runner.webhooks import Received, Webhook, WebhookDraft
 
 TO_TRY: Final = 10  # deliveries that a prompt can be tried with
 LONGEST_SAID: Final = 700  # characters of a notice, which travels in a cookie
+STALE: Final = "Somebody else has changed this webhook since you opened it. Nothing that you typed is lost."
 GONE: Final = "This webhook was deleted meanwhile. What you typed is here: saving it makes a new one."
 
 
@@ -112,7 +113,7 @@ class WebhookEditor:
             old = await self._app.webhooks.get(webhook_id)
             was = _instant(form.text("was"))
             if was not in {None, old.updated_at}:
-                raise ConflictError("somebody else has changed this webhook meanwhile")
+                raise ConflictError(STALE)
             secret = {SECRET: form.text(SECRET)} if form.text(SECRET) else {}
             new = await decided(self._app, typed.decided() | secret, old)
             await self._app.webhooks.change(webhook_id, new.values, self._app.clock.now(), was)

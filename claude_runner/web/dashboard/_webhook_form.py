@@ -127,7 +127,7 @@ class TypedWebhook:
         found = []
         for name, label in LABELS.items():
             here, there = getattr(self, name), getattr(stored, name)
-            if here != there:
+            if (set(here) != set(there)) if name == "tools" else here != there:
                 found.append((label, _shown(there), _shown(here)))
         return found
 
