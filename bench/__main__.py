@@ -23,6 +23,7 @@ from bench import (
     kills,
     memory,
     open_pages,
+    pages,
     quiet,
     redaction,
     slots,
@@ -57,6 +58,7 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "idle_streams": idle_streams.measure,
         "stops": stops.measure,
         "open_pages": open_pages.measure,
+        "pages": pages.measure,
     }
 )
 

@@ -29,6 +29,7 @@ class Effort:
         posts: Pairs of rounds of posts to a webhook.
         calls: Turns of a hundred calls over the network, of each server.
         stops: Busy servers that are stopped.
+        pages: Visits to each page.
     """
 
     slots: int = 60
@@ -47,6 +48,7 @@ class Effort:
     posts: int = 21
     calls: int = 15
     stops: int = 5
+    pages: int = 30
 
 
 @dataclass(frozen=True, slots=True)
