@@ -98,9 +98,9 @@ def _filled(home: Path, runs: int) -> list[str]:
     return [
         "/", "/jobs", "/jobs?sort=cost", "/jobs?q=report", f"/jobs/{job}", "/jobs/new",
         "/runs", "/runs?state=error", "/runs?reason=timeout", f"/runs?job={job}", "/runs?trigger=manual",
-        "/runs?cost=0.5", "/runs?q=report", f"/runs?q={history.rare}", "/runs?q=nowhere-to-be-found", 
-        f"/runs?q=report&job={job}", f"/runs/{run}", "/calendar", f"/calendar/{today}", "/webhooks", "/webhooks/new", "/servers", "/servers/cat-facts", "/calls",
-        "/calls?verdict=error", "/settings", "/quick", "/keys",
+        "/runs?cost=0.5", "/runs?q=report", f"/runs?q={history.rare}", "/runs?q=nowhere-to-be-found",
+        f"/runs?q=report&job={job}", f"/runs/{run}", "/calendar", f"/calendar/{today}", "/webhooks",
+        "/webhooks/new", "/servers", "/servers/cat-facts", "/calls", "/calls?verdict=error", "/settings", "/quick", "/keys",
     ]  # fmt: skip
 
 
