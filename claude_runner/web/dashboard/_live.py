@@ -88,6 +88,7 @@ class Live:
             await asyncio.wait({coming})
 
     async def names(self) -> AsyncIterator[str]:
+        """Give `hello` at once, then the names of topics as things of them change."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         waiting: set[Topic] = set()  # of what changes often
         due = 0.0

@@ -127,4 +127,5 @@ export function passTime() {
 setInterval(() => document.hidden || passTime(), 1000);
 
 keys(openDialog);
-start(document.body.dataset.stream);
+// By then every module of the page listens to what comes; where from may change meanwhile.
+addEventListener("DOMContentLoaded", () => start(() => document.body.dataset.stream));
