@@ -13,7 +13,7 @@ from referencing import Registry
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.errors import RunnerError
-from claude_runner.web.api import GROUPS, api_routes
+from claude_runner.web.api._routes import GROUPS, api_routes
 from tests.api_client import Api, api_of
 from tests.sites import on_free_port
 from tests.support import FakeAgent, FakeClock, ended

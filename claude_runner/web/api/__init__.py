@@ -1,64 +1,43 @@
 """The JSON API: all that the pages show and do, for scripts, and the OpenAPI document of it.
 
-One class a group of endpoints, one method an endpoint. Whoever is not the owner is refused before any of it.
+One class a group of endpoints, one method an endpoint. Whoever is not the owner is refused before any of it. Its parts
+are imported when somebody first asks for one: a server that nobody asks starts sooner, and is smaller.
 """
 
-from collections.abc import Mapping
+import asyncio
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 from claude_runner.app import App
-from claude_runner.web.api._endpoints import Endpoint, EndpointGroup
-from claude_runner.web.api.about import AboutEndpoints
-from claude_runner.web.api.calendar import CalendarEndpoints
-from claude_runner.web.api.calls import CallEndpoints
-from claude_runner.web.api.clients import ClientEndpoints
-from claude_runner.web.api.credentials import CredentialEndpoints
-from claude_runner.web.api.jobs import JobEndpoints
-from claude_runner.web.api.overview import OverviewEndpoints
-from claude_runner.web.api.runs import RunEndpoints
-from claude_runner.web.api.servers import ServerEndpoints
-from claude_runner.web.api.settings import SettingsEndpoints
-from claude_runner.web.api.usage import UsageEndpoints
-from claude_runner.web.api.webhooks import WebhookEndpoints
 
-__all__ = ["GROUPS", "api_routes"]
+__all__ = ["PREFIX", "Api", "api_route"]
 
-GROUPS: Final[tuple[type[EndpointGroup], ...]] = (
-    OverviewEndpoints,
-    JobEndpoints,
-    RunEndpoints,
-    WebhookEndpoints,
-    ServerEndpoints,
-    CredentialEndpoints,
-    CallEndpoints,
-    UsageEndpoints,
-    CalendarEndpoints,
-    SettingsEndpoints,
-    ClientEndpoints,
-)
+PREFIX: Final = "/api/"
 
 
-def api_routes(app: App) -> list[Route]:
-    """Return the routes of the API; they have to stand behind the owner's login."""
-    endpoints = [endpoint for group in GROUPS for endpoint in group(app).endpoints()]
-    endpoints += AboutEndpoints(app, endpoints.copy()).endpoints()
-    paths: dict[str, dict[str, Endpoint]] = {}
-    for endpoint in endpoints:
-        paths.setdefault(endpoint.declared.path, {})[endpoint.declared.method] = endpoint
-    return [Route(path, _Methods(methods).serve, methods=[*methods]) for path, methods in paths.items()]
+def api_route(app: App) -> Route:
+    """Return the route of the whole API; it has to stand behind the owner's login."""
+    return Route(PREFIX + "{rest:path}", Api(app))
 
 
-class _Methods:
-    """The endpoints at one path."""
+class Api:
+    """Serves every path that begins with `/api/`."""
 
-    def __init__(self, methods: Mapping[str, Endpoint]) -> None:
-        self._methods = methods
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._loading = asyncio.Lock()
+        self._router: Router | None = None
 
-    async def serve(self, request: Request) -> Response:
-        """Answer a request by the endpoint of its method; HEAD is answered as GET."""
-        method = "GET" if request.method == "HEAD" else request.method
-        return await self._methods[method].serve(request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        async with self._loading:
+            if self._router is None:
+                self._router = await asyncio.to_thread(self._loaded)
+        await self._router({**scope, "path_params": {}}, receive, send)
+
+    def _loaded(self) -> Router:
+        from claude_runner.web.api._routes import api_routes  # noqa: PLC0415 - only who asks needs it
+
+        return Router(api_routes(self._app), redirect_slashes=False)

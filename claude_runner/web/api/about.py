@@ -1,5 +1,6 @@
 """The endpoint that describes all others."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,7 +22,7 @@ class AboutEndpoints(EndpointGroup):
     @endpoint("GET /api/openapi.json")
     async def get_openapi(self) -> dict[str, Any]:
         """Describe this API (OpenAPI 3.1)."""
-        return self._document
+        return await asyncio.to_thread(lambda: self._document)
 
     @cached_property
     def _document(self) -> dict[str, Any]:
