@@ -10,6 +10,7 @@ from starlette.routing import Route
 from claude_runner.app import App
 from claude_runner.errors import RunnerError
 from claude_runner.web._answers import error_answer, mistake_of, refusal_of
+from claude_runner.web.dashboard._calls import CallLog
 from claude_runner.web.dashboard._exports import Exports
 from claude_runner.web.dashboard._forms import back_to, go_to, read_form
 from claude_runner.web.dashboard._job import JobDetails
@@ -18,6 +19,7 @@ from claude_runner.web.dashboard._job_editor import JobEditor
 from claude_runner.web.dashboard._jobs import JobList
 from claude_runner.web.dashboard._live import RARE, Live
 from claude_runner.web.dashboard._overview import Overview
+from claude_runner.web.dashboard._quick import Quick
 from claude_runner.web.dashboard._rendering import THEMES, Pages
 from claude_runner.web.dashboard._run import RunPage
 from claude_runner.web.dashboard._runs import RunList
@@ -66,6 +68,8 @@ class Dashboard:
         yield from WebhookPages(self._pages).routes()
         yield from RunList(self._pages).routes()
         yield from Exports(self._pages).routes()
+        yield from Quick(self._pages).routes()
+        yield from CallLog(self._pages).routes()
         yield from RunPage(self._pages, self._live).routes()
 
     def seen(self) -> int:
