@@ -22,20 +22,25 @@ if TYPE_CHECKING:
 MOST_MARKDOWN: Final = (
     32_000  # characters of a text that are rendered: 50 ms, or half a second of the most hostile
 )
+MOST_LINES: Final = 2_000  # of those
 MOST_SHOWN: Final = 100_000  # characters of a text that stand in a page; what follows is a download
 MOST_OPEN: Final = 4_000  # characters of a text that still grows that are rendered again with each piece
 IN_A_THREAD: Final = 4_000  # characters from which on a text is rendered off the event loop
 MOST_NESTING: Final = 20
+MOST_TOKENS: Final = 20_000  # parts of a text, of which the most of an honest one has a quarter
 MOST_KEPT: Final = 2_000_000  # characters of rendered texts that are kept, for pages that are looked at again
 
-# What a terminal obeys (ECMA-48, section 5.4 and 5.6): colours, cursors, titles and links.
+# What a terminal obeys (ECMA-48, sections 5.4 and 5.6): colours, cursors, titles and links. What has no end is none.
 _TERMINAL: Final = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-WYZ\\`-~])"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]{0,1000}(?:\x07|\x1b\\)|[ -/]*[0-OQ-WYZ\\`-~])"
 )
-_UNFINISHED: Final = re.compile(r"(?:\r|\x1b[^\x1b]{0,80})\Z")  # it may be the beginning of such a sign
+_BEGUN: Final = re.compile(
+    r"(?:\r|\x1b(?:\[[0-?]{0,40}[ -/]*|[\]PX^_][^\x07\x1b\n]{0,1000}\x1b?|[ -/]{0,8}))\Z"
+)
 _UNSEEN: Final = re.compile(
     "[\u00ad\u180e\U000e0000-\U000e007f]"
 )  # hides words from people but not from models
+_IS_TOO_MUCH: Final = "is too much"  # in the parser's environment
 _LINK: Final = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"https?://[^\s<>\"'`|\\^{}]*[^\s<>\"'`|\\^{}.,;:!?)\]*_~]", re.IGNORECASE)
 _TABLE: Final = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">')
@@ -94,7 +99,11 @@ def plain(text: str) -> Markup:
 
 def markdown(text: str) -> Markup:
     """Return a text of bounded length rendered, without looking at what was rendered before."""
-    return _clean(_renderer().render(readable(text)))
+    text, env = readable(text), dict[str, Any]()
+    tokens = _renderer().parse(text, env)
+    if _IS_TOO_MUCH in env:
+        return plain(text)
+    return _clean(_renderer().renderer.render(tokens, _renderer().options, env))
 
 
 class Markdown:
@@ -147,12 +156,13 @@ class Growing:
 
     def feed(self, text: str) -> Growth:
         """Take a piece, and return what it adds."""
-        self._raw += text
-        unfinished = _UNFINISHED.search(self._raw)
-        end = len(self._raw) if unfinished is None else unfinished.start()
-        self._tail += readable(self._raw[:end])
-        self._raw = self._raw[end:]
-        settled = self._settled() if self._as_markdown and "\n" in text else Markup()
+        raw = _TERMINAL.sub("", self._raw + text)
+        begun = _BEGUN.search(raw, max(0, len(raw) - 1_100))
+        end = len(raw) if begun is None else begun.start()
+        self._tail += readable(raw[:end])
+        self._raw = raw[end:]
+        is_small = len(self._tail) <= MOST_MARKDOWN
+        settled = self._settled() if self._as_markdown and is_small and "\n" in text else Markup()
         if self._as_markdown and len(self._tail) <= MOST_OPEN:
             return Growth(settled, markdown(self._tail))
         self.is_rough |= self._as_markdown
@@ -173,10 +183,11 @@ class Growing:
 
 
 def _whole(text: str) -> Markup:
-    if len(text) <= MOST_MARKDOWN:
+    if len(text) <= MOST_MARKDOWN and text.count("\n") <= MOST_LINES:
         return markdown(text)
-    end = text.rfind("\n\n", MOST_MARKDOWN // 2, MOST_MARKDOWN)
-    end = MOST_MARKDOWN if end < 0 else end
+    most = min(MOST_MARKDOWN, len("".join(text[:MOST_MARKDOWN].splitlines(keepends=True)[:MOST_LINES])))
+    end = text.rfind("\n\n", most // 2, most)
+    end = most if end < 0 else end
     return markdown(text[:end]) + plain(text[end:MOST_SHOWN])
 
 
@@ -202,12 +213,20 @@ def _renderer() -> "MarkdownIt":
     made = MarkdownIt("commonmark", {"html": False, "maxNesting": MOST_NESTING})
     made.enable(["table", "strikethrough"])
     made.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
+    made.core.ruler.after("block", "bounded", _bound)
     made.core.ruler.push("harmless", _adapt)
     made.add_render_rule("image", _image)
     made.add_render_rule("fence", _code)
     made.add_render_rule("table_open", lambda *_: _TABLE + Markup("<table>"))
     made.add_render_rule("table_close", lambda *_: Markup("</table></div>"))
     return made
+
+
+def _bound(state: Any) -> None:
+    """Give up a text that a few signs make many elements of, such as the cells of a table that are not there."""
+    if len(state.tokens) > MOST_TOKENS:
+        state.tokens = []
+        state.env[_IS_TOO_MUCH] = True
 
 
 def _adapt(state: Any) -> None:
