@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from claude_runner.runs import Totals
+from claude_runner.runs import RunQuery, State, Totals
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._fires import fires
 from claude_runner.web.dashboard._needs import needs
@@ -21,6 +21,8 @@ from claude_runner.web.dashboard._rendering import Pages, wants, with_query
 from claude_runner.web.dashboard._words import clock_time, day_edges, money
 
 DAYS: Final = 30
+ENDED: Final = tuple(state for state in State if state.is_final)
+LATELY: Final = 6
 AHEAD: Final = timedelta(hours=24)
 LANES: Final = 8
 MARKS: Final = 48  # in a lane; more can't be told apart
@@ -47,6 +49,8 @@ class Overview:
             shown["needs"] = await needs(self._app, now, shown["today"], shown["month"])
         if wants(request, "running"):
             shown["going_on"] = await self._app.runs.going_on()
+        if wants(request, "lately"):
+            shown["lately"] = (await self._app.runs.search(RunQuery(states=ENDED), LATELY)).runs
         if wants(request, "coming"):
             shown |= await self._coming(now, zone)
         return await self._pages.page(request, "overview.html", **shown)

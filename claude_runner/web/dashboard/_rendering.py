@@ -141,6 +141,7 @@ class Pages:
             "short": _words.short_count,
             "span": _words.span,
             "percent": _words.percent,
+            "plain": _words.plain,
             "path": lambda text: quote(str(text), safe=""),
             "with_query": with_query,
         }

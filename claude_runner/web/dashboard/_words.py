@@ -1,5 +1,6 @@
 """How numbers and instants are put into words: the filters of the templates."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 _STEPS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_MARKS: Final = re.compile(r"\*\*|`|^[ \t]*(?:#+|[-*>])[ \t]", re.MULTILINE)
 NOTHING: Final = Markup("\N{EN DASH}")
 
 
@@ -91,6 +93,11 @@ def time_tag(at: datetime | None, now: datetime, zone: ZoneInfo, *, as_clock: bo
     return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
         at.isoformat(timespec="milliseconds"), exact(at, zone), kind, told
     )
+
+
+def plain(text: str) -> str:
+    """Return the beginning of a Markdown text as one line without its marks, for where no more than a line is shown."""
+    return " ".join(_MARKS.sub("", text).split())
 
 
 def percent(share: float | None) -> str:
