@@ -25,12 +25,25 @@ from claude_runner.tools import build_mcp
 from claude_runner.web import Site, build_site
 from claude_runner.web._site import WEBHOOKS
 from claude_runner.web._transports import MESSAGES, SSE, STREAMABLE
+from claude_runner.web.api import PREFIX
+from claude_runner.web.api._routes import api_routes
 from claude_runner.webhooks import Signature, WebhookDraft
 from tests.guesses import CALLBACK, JSON, ORIGIN, Guess, form, guesses, quoted
 from tests.support import PATIENCE, FakeAgent, FakeClock
 
 REQUESTS: Final = int(os.environ.get("FUZZ", "700"))
 MCP: Final = (STREAMABLE, SSE, MESSAGES)
+# What answers programs alone, whatever they say they take.
+PROGRAMS: Final = (
+    *MCP,
+    WEBHOOKS,
+    PREFIX,
+    "/health",
+    "/.well-known",
+    "/oauth/token",
+    "/oauth/register",
+    "/oauth/revoke",
+)
 DOORS: Final = {
     **dict.fromkeys((STREAMABLE, STREAMABLE + "/", SSE, MESSAGES), "call"),
     **{WEBHOOKS + name: "hook" for name in ("OPEN", "SIGNED", "SIFTED", "SHUT")},
@@ -71,6 +84,7 @@ class Guest:
         self._known = known
         self.paths = (
             *(getattr(route, "path", "") for route in (*site._router.routes, *site._owners.router.routes)),
+            *(route.path for route in api_routes(site._app)),
             *(*DOORS, "/", "", "*", "/nothing", MESSAGES.rstrip("/"), WEBHOOKS, WEBHOOKS + "{token}"),
         )
 
@@ -279,8 +293,8 @@ def _look_at(said: Said, path: str, method: str) -> None:
 
 
 def _look_at_refusal(said: Said, path: str, method: str) -> None:
-    if said.status == 400 and (said.header(b"content-type") or b"").startswith(b"text/html"):
-        assert "/authorize" in path or "/consent" in path, said  # the two that a person comes to
+    if (said.header(b"content-type") or b"").startswith(b"text/html"):
+        assert not path.startswith(PROGRAMS), said  # a page, which a person comes to
         return
     if path.strip("/").startswith(STREAMABLE.strip("/")) and said.body in {
         b"",

@@ -7,10 +7,13 @@ are imported when somebody first asks for one: a server that nobody asks starts 
 import asyncio
 from typing import Final
 
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from claude_runner.app import App
+from claude_runner.web._answers import error_answer
 
 __all__ = ["PREFIX", "Api", "api_route"]
 
@@ -35,9 +38,19 @@ class Api:
         async with self._loading:
             if self._router is None:
                 self._router = await asyncio.to_thread(self._loaded)
-        await self._router({**scope, "path_params": {}}, receive, send)
+        try:
+            await self._router({**scope, "path_params": {}}, receive, send)
+        except HTTPException as error:  # no such path, or not by this method: told in JSON, whoever asks
+            await _refusal(scope, error)(scope, receive, send)
 
     def _loaded(self) -> Router:
         from claude_runner.web.api._routes import api_routes  # noqa: PLC0415 - only who asks needs it
 
         return Router(api_routes(self._app), redirect_slashes=False)
+
+
+def _refusal(scope: Scope, error: HTTPException) -> Response:
+    if error.status_code == 405:
+        words = f"{scope['method']} is not served here"
+        return error_answer("method", words, 405, headers=error.headers)
+    return error_answer("not_found", f"there is nothing at {scope['path'][:200]}", 404)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from claude_runner.app import App
 from claude_runner.errors import NotFoundError, RunnerError
-from claude_runner.web._answers import refusal_of
+from claude_runner.web._answers import mistake_of, refusal_of
 from claude_runner.web._downloads import download
 from claude_runner.web.api._answering import Tag, answered
 from claude_runner.web.api._reading import Form, read_body, read_nothing, read_query
@@ -173,6 +173,8 @@ class Endpoint:
             return await self._answer(await self.call(**await self._arguments(request)))
         except RunnerError as error:
             return refusal_of(error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours; a program is told of it in JSON, not by a page
+            return mistake_of(error, request.url.path)
 
     async def _answer(self, result: Any) -> Response:
         it = self.declared
