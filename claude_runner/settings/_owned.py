@@ -116,6 +116,21 @@ def written(key: str, value: Any) -> str:
     return json.dumps(value._asdict() if isinstance(value, (FollowUpCaps, Budgets)) else value)
 
 
+def as_text(owned: OwnerSettings) -> str:
+    """Return settings as a text that `from_text` reads, such as a form bears to say what it was filled with."""
+    values = {each.name: json.loads(written(each.name, getattr(owned, each.name))) for each in fields(owned)}
+    return json.dumps(values, separators=(",", ":"))
+
+
+def from_text(text: str) -> OwnerSettings | None:
+    """Return the settings of such a text, `None` where it is none."""
+    with suppress(ValueError, RecursionError):
+        values = json.loads(text)
+        if isinstance(values, dict):
+            return read_owned({key: json.dumps(value) for key, value in values.items()})
+    return None
+
+
 def is_amount(value: object) -> bool:
     """Tell whether a value is a number from 0 on."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf

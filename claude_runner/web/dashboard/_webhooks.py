@@ -1,6 +1,6 @@
 """Webhooks: prompts that other services start, and what these have sent."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -94,34 +94,27 @@ class WebhookPages:
         return await self._pages.page(request, "webhook.html", webhook=webhook, **shown)
 
     async def enable(self, request: Request) -> Response:
-        """Let it take deliveries."""
-
-        async def do(webhook: Webhook) -> Notice:
-            await self._app.webhooks.change(webhook.id, {"enabled": True}, self._app.clock.now())
-            return Notice(
-                f"{webhook.name} takes deliveries.", "ok", f"/webhooks/{webhook.id}/disable", "Undo"
-            )
-
-        return await self._done(request, do)
+        """Let it take deliveries; to do so twice is no harm."""
+        webhook = await self._app.webhooks.get(request.path_params["webhook_id"])
+        await self._app.webhooks.change(webhook.id, {"enabled": True}, self._app.clock.now())
+        return _switched(request, webhook, "takes deliveries.", "disable")
 
     async def disable(self, request: Request) -> Response:
         """Let it take none."""
-
-        async def do(webhook: Webhook) -> Notice:
-            await self._app.webhooks.disable(webhook.id, self._app.clock.now())
-            said = f"{webhook.name} takes no more deliveries; its senders are told so."
-            return Notice(said, "ok", _undo(request, webhook, "enable"), "Undo")
-
-        return await self._done(request, do)
+        webhook = await self._app.webhooks.get(request.path_params["webhook_id"])
+        await self._app.webhooks.disable(webhook.id, self._app.clock.now())
+        return _switched(request, webhook, "takes no more deliveries; its senders are told so.", "enable")
 
     async def rotate(self, request: Request) -> Response:
         """Give it a new address."""
+        webhook_id, form = request.path_params["webhook_id"], await read_form(request)
 
-        async def do(webhook: Webhook) -> Notice:
-            await self._app.webhooks.rotate(webhook.id, self._app.clock.now())
-            return Notice(f"{webhook.name} has a new address; tell it to the sender. The old one is dead.")
+        async def do() -> str:
+            await self._app.webhooks.rotate(webhook_id, self._app.clock.now())
+            return f"/webhooks/{webhook_id}"
 
-        return await self._done(request, do)
+        path = await self._pages.once.done(form.text("once"), do)
+        return go_to(path, Notice("It has a new address, below: tell it to the sender. The old one is dead."))
 
     async def delete(self, request: Request) -> Response:
         """Delete it with its deliveries."""
@@ -135,19 +128,6 @@ class WebhookPages:
         return go_to(
             path, Notice("The webhook is deleted, with its address and its deliveries; its runs stay.")
         )
-
-    async def _done(self, request: Request, do: Callable[[Webhook], Awaitable[Notice]]) -> Response:
-        """Do something to a webhook, once for each form, and go back to where it was asked for."""
-        webhook = await self._app.webhooks.get(request.path_params["webhook_id"])
-        form, notices = await read_form(request), list[Notice]()
-        path = back_to(request, f"/webhooks/{webhook.id}")
-
-        async def act() -> str:
-            notices.append(await do(webhook))
-            return path
-
-        await self._pages.once.done(form.text("once"), act)
-        return go_to(path, *notices)
 
     async def _received(self, request: Request, webhook: Webhook) -> dict[str, Any]:
         query = request.query_params
@@ -166,9 +146,13 @@ class WebhookPages:
         }
 
 
-def _undo(request: Request, webhook: Webhook, action: str) -> str:
+def _switched(request: Request, webhook: Webhook, what: str, undo: str) -> Response:
+    """Return the answer to a switch that was turned: back to where it is, and a button that turns it back."""
     place = f"/webhooks/{webhook.id}"
-    return with_query(f"{place}/{action}", back=back_to(request, place))
+    path = back_to(request, place)
+    return go_to(
+        path, Notice(f"{webhook.name} {what}", "ok", with_query(f"{place}/{undo}", back=path), "Undo")
+    )
 
 
 def _one_line(head: str | None) -> str:
