@@ -85,7 +85,7 @@ class Browsing:
         context.on("weberror", self._erred)
         context.on("request", self._asked)
         if now is not None:
-            await context.clock.set_fixed_time(now)
+            await context.add_init_script(_STANDING % {"now": now.timestamp() * 1_000})
         page = await context.new_page()
         if url is not None:
             await page.goto(url)
@@ -206,6 +206,12 @@ async def drawn_bare(page: "Page") -> bool:
     return bare
 
 
+# Playwright's own clock puts out of action what measures a page, too.
+_STANDING: Final = """globalThis.Date = class extends Date {
+  constructor(...given) { given.length ? super(...given) : super(%(now)d); }
+  static now() { return %(now)d; }
+}"""
+
 _SHIFTS: Final = """() => new Promise((done) => {
   const seen = [];
   const name = ({node}) => node ? `${node.nodeName.toLowerCase()}#${node.id ?? ""}.${node.className ?? ""}` : "?";
@@ -226,8 +232,9 @@ _OVERFLOWING: Final = """() => {
     nodeName.toLowerCase() + (id && `#${id}`) + [...classList].map((one) => `.${one}`).join("");
   const tell = (what, element) => found.push(`${what}: ${selector(element)} “${words(element)}”`);
   const scrolls = (element) => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
-  const isWithinOneThatScrolls = (element) => {
-    do element = element.parentElement; while (element && !scrolls(element));
+  const hides = (element) => ["hidden", "clip"].includes(getComputedStyle(element).overflowX);
+  const isWithinBounds = (element) => {
+    do element = element.parentElement; while (element && !scrolls(element) && !hides(element));
     return element !== null;
   };
   const isMarked = ({textOverflow, webkitLineClamp}) => textOverflow === "ellipsis" || webkitLineClamp !== "none";
@@ -235,15 +242,18 @@ _OVERFLOWING: Final = """() => {
   for (const element of document.querySelectorAll("body :not(svg *, .sr-only, .skip-link, input, select)")) {
     const style = getComputedStyle(element), {left, right, width} = element.getBoundingClientRect();
     if (!element.checkVisibility({visibilityProperty: true}) || width <= 1) continue;
-    if ((right > wide + 0.5 || left < -0.5) && !isWithinOneThatScrolls(element)) tell("beyond the window", element);
-    const hides = ["hidden", "clip"].includes(style.overflowX) && element.nodeName !== "svg";
-    if (hides && !isMarked(style) && element.scrollWidth > element.clientWidth + 1) tell("cut off", element);
+    if ((right > wide + 0.5 || left < -0.5) && !isWithinBounds(element)) tell("beyond the window", element);
+    if (element.nodeName === "svg" || !hides(element) || isMarked(style)) continue;
+    if (element.scrollWidth > element.clientWidth + 1) tell("cut off", element);
   }
   return found.slice(0, 10);
 }"""
 
-_DRAWN_BARE: Final = """() => {
-  const [paint] = performance.getEntriesByName("first-paint");
-  const styles = performance.getEntriesByType("resource").filter(({name}) => name.endsWith(".css"));
-  return !paint || !styles.length || styles.some(({responseEnd}) => responseEnd > paint.startTime);
-}"""
+_DRAWN_BARE: Final = """() => new Promise((done) => {
+  const look = (list) => {
+    const styles = performance.getEntriesByType("resource").filter(({name}) => name.endsWith(".css"));
+    const [{startTime}] = list.getEntries();
+    done(!styles.length || styles.some(({responseEnd}) => responseEnd > startTime));
+  };
+  new PerformanceObserver(look).observe({type: "paint", buffered: true});
+})"""

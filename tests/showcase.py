@@ -42,6 +42,8 @@ from tests.support import FakeAgent, FakeClock, ended, running
 NOW: Final = datetime(2026, 11, 26, 11, 47, 20, tzinfo=UTC)  # a Thursday, 12:47 in Berlin
 BEGINNING: Final = NOW - timedelta(days=62)
 HISTORY: Final = timedelta(days=45)
+OUTAGE: Final = (datetime(2026, 11, 25, 10, 0, tzinfo=UTC), datetime(2026, 11, 25, 11, 0, tzinfo=UTC))
+NOBODY: Final = "no server was at work when it came, or the machine slept"
 LATELY: Final = timedelta(minutes=12)  # before now: what is done through the front door begins then
 QUESTION: Final = (
     "The shop was slow last night. Look into the logs, find out why, and tell me how to mend it."
@@ -59,6 +61,8 @@ TOOL: Final = ToolInfo(
     },
 )
 
+_OF_SLOTS: Final = frozenset({"fate", "why", "until", "count"})
+
 
 @dataclass(frozen=True)
 class Showcase:
@@ -71,6 +75,7 @@ class Showcase:
         going: A run that goes on.
         failed: A run that failed.
         webhook: The one with the most deliveries; `delivery` is one of them.
+        call: A call of a tool.
     """
 
     app: App
@@ -82,6 +87,7 @@ class Showcase:
     failed: str
     webhook: str
     delivery: str
+    call: str
 
 
 @asynccontextmanager
@@ -112,6 +118,7 @@ async def showcase(home: Path) -> AsyncIterator[Showcase]:
                 failed=failed,
                 webhook=hooks[0].id,
                 delivery=delivery.id,
+                call=(await app.runs.calls(told.id, None, 1)).calls[0].id,
             )
 
 
@@ -160,7 +167,7 @@ class Actor:
 async def _decide(app: App) -> None:
     """What the owner has decided."""
     tools = ["WebSearch", "WebFetch", "Read", "Write", "Edit", "Bash", "Grep"]
-    budgets = {"day_usd": 2.5, "month_usd": 60.0}
+    budgets = {"day_usd": 2.5, "month_usd": 115.0}
     await app.stored.change({"timezone": texts.ZONE, "budgets": budgets, "allowed_tools": tools})
 
 
@@ -306,7 +313,8 @@ class History:
             fires = []
             fire = job.schedule.next(NOW - HISTORY)
             while fire is not None and fire < end:
-                fires.append(fire)
+                if place != 1 or not OUTAGE[0] < fire <= OUTAGE[1]:
+                    fires.append(fire)
                 fire = job.schedule.next(fire)
             for number, slot in enumerate(fires, 1):
                 yield self._slot(job, chore, slot, number, len(fires), place)
@@ -327,8 +335,8 @@ class History:
         entry |= {"tools": json.dumps(job.tools), "model": job.model or texts.SONNET}
         if place == 1 and number % 41 == 0:
             entry |= {"fate": "skipped_overlap", "why": "the run before it was still going on"}
-        elif place == 1 and NOW - timedelta(hours=26) < slot < NOW - timedelta(hours=24):
-            entry |= {"fate": "missed", "why": "no server was at work"}
+        elif place == 1 and slot == OUTAGE[0]:
+            entry |= {"fate": "missed", "why": NOBODY, "until": to_text(OUTAGE[1]), "count": 2}
         elif place == 0 and number == 12:
             entry |= {"fate": "caught_up", "why": "it was 41 minutes late", "trigger": "catch_up"}
         if fails:
@@ -340,13 +348,17 @@ class History:
     def _unplanned(self) -> Iterator[dict[str, Any]]:
         for day in range(1, 40):
             at = NOW - timedelta(days=day, minutes=self._random.randrange(600))
-            for hook, says in (
-                (self._hooks[0], "A question about **shipping**."),
-                (self._hooks[1], "All is well."),
+            for hook, prompt, says in (
+                (
+                    self._hooks[0],
+                    "A customer opened an issue: Where is my parcel?",
+                    "It is about **shipping**.",
+                ),
+                (self._hooks[1], f"Sensor north wall says {day % 7 + 2} °C.", "Nobody needs to go and look."),
             ):
                 for _ in range(self._random.randrange(3)):
                     at -= timedelta(minutes=self._random.randrange(5, 90))
-                    entry = self._run(hook.prompt_template, says, at, 0.4, 0.014)
+                    entry = self._run(prompt, says, at, 0.4, 0.014)
                     yield entry | {"webhook_id": hook.id, "trigger": "webhook"}
             if day % 3 == 0:
                 entry = self._run(
@@ -385,10 +397,12 @@ class History:
             "profile": "contained",
             "fate": None,
             "why": None,
+            "until": None,
+            "count": 1,
         }
 
     def _add(self, entry: dict[str, Any]) -> None:
-        run = {name: value for name, value in entry.items() if name not in {"fate", "why"}}
+        run = {name: value for name, value in entry.items() if name not in _OF_SLOTS}
         has_run = entry["fate"] in {None, "ran", "caught_up"}
         if has_run:
             names = ", ".join(run)
@@ -398,8 +412,8 @@ class History:
                 self._failed = entry["id"]
         if entry["fate"] is not None:
             self._c.execute(
-                "INSERT INTO occurrences (job_id, scheduled_for, fate, reason, run_id)"
-                " VALUES (:job_id, :scheduled_for, :fate, :why, :run_id)",
+                "INSERT INTO occurrences (job_id, scheduled_for, fate, reason, run_id, until, count)"
+                " VALUES (:job_id, :scheduled_for, :fate, :why, :run_id, :until, :count)",
                 entry | {"run_id": entry["id"] if has_run else None},
             )
 

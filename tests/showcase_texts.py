@@ -68,7 +68,7 @@ CHORES: Final = (
     Chore(
         JobDraft(
             "Inbox triage",
-            "*/30 8-18 * * 1-5",
+            "0 8-18 * * 1-5",
             "Sort new mail into answer, read and ignore; draft answers where the thread makes them obvious.",
             ZONE,
             tools=("Read", "Write", "mcp__email__*"),
@@ -172,11 +172,15 @@ HOOKS: Final = (
     WebhookDraft(
         "Sensors of the greenhouse",
         "Sensor {{payload.sensor}} says {{payload.value}} °C. Tell in one sentence whether somebody must go and look.",
+        tools=("Read",),
         model=HAIKU,
         timeout_minutes=2,
     ),
     WebhookDraft(
-        "Old form of the website", "Somebody wrote: {{payload.message}}", "Replaced by the shop's.", enabled=False
+        "Old form of the website",
+        "Somebody wrote: {{payload.message}}",
+        "Replaced by the shop's.",
+        enabled=False,
     ),
 )
 
