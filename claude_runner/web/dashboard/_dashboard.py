@@ -24,6 +24,7 @@ from claude_runner.web.dashboard._rendering import THEMES, Pages
 from claude_runner.web.dashboard._run import RunPage
 from claude_runner.web.dashboard._runs import RunList
 from claude_runner.web.dashboard._servers import ServersPage
+from claude_runner.web.dashboard._settings import SettingsPage
 from claude_runner.web.dashboard._webhooks import WebhookPages
 
 THEME_SECONDS: Final = 365 * 86_400
@@ -66,6 +67,7 @@ class Dashboard:
             yield from page(self._pages).routes()
         yield from ServersPage(self._pages).routes()
         yield from WebhookPages(self._pages).routes()
+        yield from SettingsPage(self._pages).routes()
         yield from RunList(self._pages).routes()
         yield from Exports(self._pages).routes()
         yield from Quick(self._pages).routes()
