@@ -10,6 +10,7 @@ from starlette.routing import Route
 from claude_runner.app import App
 from claude_runner.errors import RunnerError
 from claude_runner.web._answers import error_answer, mistake_of, refusal_of
+from claude_runner.web.dashboard._calendar import Calendar
 from claude_runner.web.dashboard._calls import CallLog
 from claude_runner.web.dashboard._exports import Exports
 from claude_runner.web.dashboard._forms import back_to, go_to, read_form
@@ -63,7 +64,7 @@ class Dashboard:
         yield Route("/keys", self._keys)
         yield Route("/palette", self._palette)
         yield from Overview(self._pages).routes()
-        for page in (JobList, JobEditor, JobActions, JobDetails):
+        for page in (JobList, JobEditor, JobActions, JobDetails, Calendar):
             yield from page(self._pages).routes()
         yield from ServersPage(self._pages).routes()
         yield from WebhookPages(self._pages).routes()
