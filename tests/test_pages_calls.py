@@ -81,7 +81,7 @@ async def test_a_row_tells_what_was_called_by_whom_and_what_came_of_it(
     run = await going_on(app)
     call_id = await called(app, run, "mcp__email__send_email", {"to": "ada@example.org", "cc": []})
     page = (await client.get("/calls")).text
-    assert "<b>send_email</b>" in page
+    assert "<b>send_email</b> <small>email</small>" in page
     assert '<span class="given">ada@example.org, []</span>' in page
     assert '<span class="badge ok">ok</span>' in page
     assert "120 ms" in page
