@@ -14,6 +14,7 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.jobs import JobDraft
 from claude_runner.runs import Ending, NewRun, Report, ReportStatus, Run, State, Tokens, Trigger
+from claude_runner.webhooks import read_template
 from tests.sites import on_free_port, serving
 from tests.support import FakeAgent, FakeClock, ended
 
@@ -92,6 +93,14 @@ async def test_a_run_without_a_job_is_called_by_its_prompt(app: App, client: htt
     page = await found(client)
     assert ">ok look into the folder</a>" in page
     assert "and then leave" not in page
+
+
+async def test_of_a_webhooks_prompt_the_words_of_its_template_come_first(
+    app: App, client: httpx2.AsyncClient
+) -> None:
+    prompt = read_template("ok look at {{payload.title}} at once").render({"title": "the\nrelease"}).prompt
+    await ran(app, prompt, Trigger.WEBHOOK, webhook_id="0a1b2c3d")
+    assert '<p class="one-line">ok look at the</p>' in await found(client)
 
 
 async def test_of_a_failed_run_the_first_line_of_the_error_is_shown(

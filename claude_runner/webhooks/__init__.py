@@ -29,7 +29,7 @@ from claude_runner.webhooks._records import (
     checked_fields,
 )
 from claude_runner.webhooks._signatures import BadSignatureError, Headers, Signature, delivery_key, verify
-from claude_runner.webhooks._templates import Origin, Piece, Rendered, Template, read_template
+from claude_runner.webhooks._templates import Origin, Piece, Rendered, Template, read_template, without_fences
 
 __all__ = [
     "MAX_PER_MINUTE",
@@ -70,4 +70,5 @@ __all__ = [
     "reseal",
     "title",
     "verify",
+    "without_fences",
 ]

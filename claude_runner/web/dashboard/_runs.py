@@ -12,9 +12,11 @@ from claude_runner.runs import ReportStatus, RunHits, RunRow, State
 from claude_runner.web.dashboard._filters import Asked, Tab, given, is_day, tidy
 from claude_runner.web.dashboard._rendering import Pages, live_parts, with_query
 from claude_runner.web.dashboard._run_filters import REASONS, STATES, TRIGGERS, run_query
+from claude_runner.webhooks import without_fences
 
 ROWS: Final = 40  # of a page; what an open page is sent as runs come and go stays within 5 KB
 TITLE: Final = 70  # characters of a prompt in place of a name
+TOLD: Final = 120  # characters of a prompt beside a name
 SAID: Final = 160  # characters of what came of a run
 UNUSUAL: Final = (
     "trigger",
@@ -69,7 +71,7 @@ class RunList:
             "triggers": TRIGGERS,
             "title_of": title_of,
             "came_of": came_of,
-            "first_line": first_line,
+            "told": told,
         }
         if live_parts(request) is None:
             shown |= await self._choices(filters)
@@ -107,6 +109,11 @@ def title_of(run: RunRow) -> str:
     if run.webhook_id is not None:
         return run.webhook_name or "a webhook that was deleted"
     return first_line(run.prompt, TITLE)
+
+
+def told(run: RunRow) -> str:
+    """Return the beginning of what a run was told."""
+    return first_line(without_fences(run.prompt) if run.webhook_id else run.prompt, TOLD)
 
 
 def came_of(run: RunRow) -> Said | None:
