@@ -10,6 +10,7 @@ import pytest
 
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
+from claude_runner.web._serving import _bind
 from tests.sites import on_free_port, serving
 from tests.support import FakeAgent, FakeClock
 
@@ -163,3 +164,10 @@ async def test_what_is_no_http_is_refused(site: tuple[App, httpx2.AsyncClient]) 
             wire.sendall(junk)
             answer = await asyncio.to_thread(wire.recv, 100)
         assert answer.startswith(b"HTTP/1.1 4")
+
+
+def test_an_answers_body_does_not_wait_for_its_head_to_be_acknowledged() -> None:
+    with closing(_bind("127.0.0.1", 0)) as bound, closing(socket.create_connection(bound.getsockname())):
+        accepted, _ = bound.accept()
+        with closing(accepted):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
