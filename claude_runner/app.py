@@ -18,6 +18,7 @@ from claude_runner.db import Database, open_database
 from claude_runner.dispatcher import Dispatcher
 from claude_runner.errors import RunnerError, UnavailableError, unusable
 from claude_runner.hub import Hub, Topic
+from claude_runner.indexing import Indexing
 from claude_runner.inside import Inside
 from claude_runner.invocation import Invocations
 from claude_runner.jobs import Job, Jobs
@@ -236,7 +237,12 @@ async def open_app(
         async def engine() -> AsyncIterator[None]:
             """What runs in the one process of a home that leads."""
             await recovery.recover()
-            async with dispatcher.claiming(), background(scheduler.serve()), background(recovery.serve()):
+            async with (
+                dispatcher.claiming(),
+                background(scheduler.serve()),
+                background(recovery.serve()),
+                background(Indexing(runs, hub, clock).serve()),
+            ):
                 yield
 
         await stack.enter_async_context(dispatcher.open())

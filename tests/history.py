@@ -87,6 +87,7 @@ _JOB: Final = """
     INSERT INTO jobs (id, name, cron, timezone, prompt, enabled, created_at, updated_at, next_run_at, last_executed_at)
     VALUES (:id, :name, :cron, :timezone, :prompt, :enabled, :created_at, :created_at, :next_run_at, :last_executed_at)
 """
+_ENDS: Final = "created_at, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal"
 _SLOT: Final = "INSERT INTO occurrences (job_id, scheduled_for, fate, reason, run_id) VALUES (?, ?, ?, ?, ?)"
 _CALL: Final = """
     INSERT INTO tool_calls (id, run_id, server, tool, arguments, verdict, result, result_length, started_at,
@@ -150,9 +151,13 @@ def fill(
                 c.executemany(_SLOT, filter(None, map(writer.slot, batch)))
                 run_ids += [run["id"] for run in batch]
             c.executemany(_CALL, writer.calls(calls, run_ids))
-            c.execute("INSERT INTO run_ends (run_id) SELECT id FROM runs ORDER BY finished_at, id")
+            c.execute(
+                f"INSERT INTO run_ends (run_id, {_ENDS}) SELECT id, {_ENDS} FROM runs ORDER BY finished_at, id"
+            )
             count_all(c)
             c.execute("INSERT INTO run_words (run_words) VALUES ('rebuild')")
+            c.execute("INSERT INTO run_words (run_words, rank) VALUES ('merge', -1000000)")
+            c.execute("UPDATE run_words_taken SET until = (SELECT max(n) FROM run_ends)")
         c.execute("PRAGMA journal_mode = WAL")
     return History(ids, run_ids, f"unique{runs // 2}")
 

@@ -58,6 +58,7 @@ async def ended(
     reason = None if state is State.FINISHED else reason or "timeout"
     ending = Ending(state, output, reason, reason, None, cost_usd)
     await parts.database.write(lambda c: end_run(c, run, ending, parts.clock.now()))
+    await parts.runs.take_words()
     return run_id
 
 
@@ -268,6 +269,7 @@ async def test_a_run_that_goes_on_is_found_by_its_words_once_it_has_ended(parts:
     await parts.runs.record(run, [said("sprint")])
     assert await found(parts, text="sprint") == []
     await parts.database.write(lambda c: end_run(c, run, Ending(State.FINISHED, "over"), MORNING))
+    await parts.runs.take_words()
     assert await found(parts, text="over") == [run.id]
 
 

@@ -17,18 +17,21 @@ _FROM: Final = """
     FROM occurrences JOIN jobs ON jobs.id = occurrences.job_id AND jobs.removed_at IS NULL
         LEFT JOIN runs ON runs.id = occurrences.run_id
 """
-# Of several slots in a row that one row stands for, the first may be long ago.
+# Of several slots in a row that one row stands for, the first may be long ago; the + leaves those to their own index.
 _WITHIN: Final = f"""
     SELECT * FROM (
-        {_SLOT} {_FROM} WHERE occurrences.scheduled_for >= :since AND occurrences.scheduled_for < :until
-            AND (:job_id IS NULL OR occurrences.job_id = :job_id)
+        {_SLOT} {_FROM} WHERE occurrences.scheduled_for >= :since AND occurrences.scheduled_for < :until %(whose)s
         ORDER BY occurrences.scheduled_for, occurrences.job_id LIMIT :limit
     ) UNION ALL SELECT * FROM (
-        {_SLOT} {_FROM} WHERE until >= :since AND occurrences.scheduled_for < :since
-            AND (:job_id IS NULL OR occurrences.job_id = :job_id)
-        ORDER BY occurrences.scheduled_for, occurrences.job_id LIMIT :limit
+        {_SLOT} {_FROM} WHERE until >= :since AND +occurrences.scheduled_for < :since %(whose_too)s
+        ORDER BY +occurrences.scheduled_for, occurrences.job_id LIMIT :limit
     ) ORDER BY scheduled_for, job_id LIMIT :limit
 """  # noqa: S608 - written above
+_OF_ALL: Final = _WITHIN % {"whose": "", "whose_too": ""}
+_OF_ONE: Final = _WITHIN % {
+    "whose": "AND occurrences.job_id = :job_id",
+    "whose_too": "AND +occurrences.job_id = :job_id",
+}
 _MISSED: Final = f"""
     {_SLOT} {_FROM} WHERE fate = 'missed' AND occurrences.scheduled_for >= :since
     ORDER BY occurrences.scheduled_for DESC, occurrences.job_id LIMIT :limit
@@ -80,7 +83,8 @@ def occurrences(
 ) -> list[Slot]:
     """Read the slots from one instant on and before another, those that reach into it among them."""
     values = {"since": to_text(since), "until": to_text(until), "job_id": job_id, "limit": limit}
-    return [_slot_from(row) for row in c.execute(_WITHIN, values)]
+    statement = _OF_ALL if job_id is None else _OF_ONE
+    return [_slot_from(row) for row in c.execute(statement, values)]
 
 
 def missed(c: sqlite3.Connection, since: datetime, limit: int) -> list[Slot]:

@@ -18,6 +18,7 @@ from claude_runner.runs import (
     _search,
     _statements,
     _usage,
+    _words,
 )
 from claude_runner.runs._call_log import CallHits, CallQuery
 from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall
@@ -76,6 +77,19 @@ class Runs:
             InvalidError: The cursor is not one that a page gave.
         """
         return await self._db.read(lambda c: _queries.search(c, query, limit, cursor))
+
+    async def take_words(self) -> bool:
+        """Take the words of some runs that have ended into the index; tells whether there are more.
+
+        A power cut may undo it, and they are taken in again. Any number of processes may do so at once.
+        """
+        if not await self._db.read(_words.is_behind):
+            return False
+        return await self._db.write(_words.take_some, durable=False)
+
+    async def merge_words(self) -> bool:
+        """Merge a part of the index of words; tells whether there was anything to merge."""
+        return await self._db.write(_words.merge_some, durable=False)
 
     async def export(self, query: RunQuery) -> AsyncIterator[Sequence[RunRow]]:
         """Give all the runs looked for, a few hundred at a time, with the beginnings of longer texts."""

@@ -4,9 +4,10 @@ What a search is for is decided on indices that hold all it may ask about, never
 texts are long. Where it has looked at as many as it may, it gives what it found, with a cursor to go on from.
 """
 
+import json
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -37,7 +38,7 @@ _RUNS: Final = Listing(
     "runs",
     "created_at",
     "created_at, id, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal",
-    most=20_000,
+    most=10_000,
 )
 _BY_HAND: Final = frozenset(Trigger) - {Trigger.SCHEDULE, Trigger.WEBHOOK}
 
@@ -186,9 +187,11 @@ def _by_text(
         return RunHits([], None)
     looked = _words.find(c, words, _number_of(place))
     found = _wanted(c, query, looked.numbers, limit + 1)
+    shown = found[:limit]
+    snippets = _words.snippets(c, words, [number for number, _ in shown])
     rows = [
-        replace(row, snippet=_words.snippet(c, words, number))
-        for number, run_id in found[:limit]
+        replace(row, snippet=snippets.get(number))
+        for number, run_id in shown
         for row in rows_of(c, [run_id], head)
     ]
     if len(found) > limit:
@@ -199,19 +202,16 @@ def _by_text(
 
 
 def _wanted(
-    c: sqlite3.Connection, query: RunQuery, numbers: Iterable[int], limit: int
+    c: sqlite3.Connection, query: RunQuery, numbers: Sequence[int], limit: int
 ) -> list[tuple[int, str]]:
-    """Return the first of the runs of these numbers that are looked for, with their ids."""
+    """Return the newest of the runs of these numbers that are looked for, with their ids."""
     terms, values = _conditions(query)
-    select = f"SELECT id FROM run_ends JOIN runs ON runs.id = run_id WHERE n = :n AND {terms}"  # noqa: S608 - as above
-    found: list[tuple[int, str]] = []
-    for number in numbers:
-        row = c.execute(select, values | {"n": number}).fetchone()
-        if row is not None:
-            found.append((number, row["id"]))
-            if len(found) == limit:
-                break
-    return found
+    select = f"""
+        SELECT n, run_id FROM run_ends WHERE n IN (SELECT value FROM json_each(:numbers)) AND {terms}
+        ORDER BY n DESC LIMIT :limit
+    """  # noqa: S608 - terms written above
+    rows = c.execute(select, values | {"numbers": json.dumps(numbers), "limit": limit})
+    return [(row["n"], row["run_id"]) for row in rows]
 
 
 def _ended_at(c: sqlite3.Connection, number: int) -> datetime | None:

@@ -103,12 +103,22 @@ CREATE VIEW slot_sums AS SELECT
 FROM occurrences;
 
 -- The runs that have ended, numbered as they ended: whatever is kept of ended runs beside them hangs on this table, so
--- that each counts once. The numbers are those of the words, too, of which a long output gives those of its beginning.
+-- that each counts once. What may be asked about a run stands here as well, so that who looks through many of them need
+-- not read their texts.
 CREATE TABLE run_ends (
-    n      INTEGER PRIMARY KEY,
-    run_id TEXT NOT NULL UNIQUE
+    n          INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id     TEXT NOT NULL UNIQUE,
+    created_at TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    trigger    TEXT NOT NULL,
+    reason     TEXT,
+    job_id     TEXT,
+    webhook_id TEXT,
+    cost_usd   REAL,
+    rehearsal  INTEGER NOT NULL
 ) STRICT;
 
+-- The texts whose words are looked for; of a long output its beginning.
 CREATE VIEW run_texts AS
     SELECT n, prompt, substr(coalesce(output, ''), 1, 100000) AS output
     FROM run_ends JOIN runs ON runs.id = run_ends.run_id;
@@ -117,6 +127,14 @@ CREATE VIRTUAL TABLE run_words USING fts5 (
     prompt, output,
     content = 'run_texts', content_rowid = 'n', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
 );
+-- Words are taken in by the server, many runs at a time and a moment after their ends, and merged by it: a trigger would
+-- make the end of a run take many times as long, now and then a second. Those up to `until` have been.
+INSERT INTO run_words (run_words, rank) VALUES ('automerge', 0);
+INSERT INTO run_words (run_words, rank) VALUES ('crisismerge', 500);
+CREATE TABLE run_words_taken (
+    until INTEGER NOT NULL
+) STRICT;
+INSERT INTO run_words_taken (until) VALUES (0);
 -- Which words there are, one row for each place, read for those that begin alike.
 CREATE VIRTUAL TABLE run_vocabulary USING fts5vocab (run_words, 'instance');
 
@@ -140,22 +158,27 @@ CREATE TRIGGER run_ends_inserted AFTER INSERT ON run_ends BEGIN
         seconds = seconds + excluded.seconds,
         failing = iif(excluded.recent = 'c', failing, excluded.failing),
         recent = substr(recent || excluded.recent, -20);
-    INSERT INTO run_words (rowid, prompt, output) SELECT n, prompt, output FROM run_texts WHERE n = NEW.n;
 END;
 
-CREATE TRIGGER run_ends_deleted BEFORE DELETE ON run_ends BEGIN
+CREATE TRIGGER run_ends_deleted BEFORE DELETE ON run_ends WHEN OLD.n <= (SELECT until FROM run_words_taken) BEGIN
     INSERT INTO run_words (run_words, rowid, prompt, output)
         SELECT 'delete', n, prompt, output FROM run_texts WHERE n = OLD.n;
 END;
 
 CREATE TRIGGER runs_ended AFTER UPDATE OF state ON runs
 WHEN NEW.state IN ('finished', 'error', 'cancelled') AND OLD.state NOT IN ('finished', 'error', 'cancelled') BEGIN
-    INSERT INTO run_ends (run_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    INSERT INTO run_ends (run_id, created_at, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal)
+    VALUES (NEW.id, NEW.created_at, NEW.state, NEW.trigger, NEW.reason, NEW.job_id, NEW.webhook_id, NEW.cost_usd,
+        NEW.rehearsal)
+    ON CONFLICT DO NOTHING;
 END;
 
 -- A run that comes in ended, from a copy, counts as well.
 CREATE TRIGGER runs_inserted AFTER INSERT ON runs WHEN NEW.state IN ('finished', 'error', 'cancelled') BEGIN
-    INSERT INTO run_ends (run_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    INSERT INTO run_ends (run_id, created_at, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal)
+    VALUES (NEW.id, NEW.created_at, NEW.state, NEW.trigger, NEW.reason, NEW.job_id, NEW.webhook_id, NEW.cost_usd,
+        NEW.rehearsal)
+    ON CONFLICT DO NOTHING;
 END;
 
 CREATE TRIGGER runs_deleted BEFORE DELETE ON runs BEGIN
@@ -164,13 +187,13 @@ END;
 
 -- Nobody changes the texts of a run that has ended, but for a person in a sqlite3 shell: its old words go then.
 CREATE TRIGGER runs_to_be_edited BEFORE UPDATE OF prompt, output ON runs
-WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = OLD.id) BEGIN
+WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = OLD.id AND n <= (SELECT until FROM run_words_taken)) BEGIN
     INSERT INTO run_words (run_words, rowid, prompt, output)
         SELECT 'delete', run_texts.* FROM run_texts JOIN run_ends USING (n) WHERE run_id = OLD.id;
 END;
 
 CREATE TRIGGER runs_edited AFTER UPDATE OF prompt, output ON runs
-WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = NEW.id) BEGIN
+WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = NEW.id AND n <= (SELECT until FROM run_words_taken)) BEGIN
     INSERT INTO run_words (rowid, prompt, output)
         SELECT run_texts.* FROM run_texts JOIN run_ends USING (n) WHERE run_id = NEW.id;
 END;
@@ -189,8 +212,9 @@ CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs BEGIN
 END;
 
 -- What there is already.
-INSERT INTO run_ends (run_id)
-    SELECT id FROM runs WHERE state IN ('finished', 'error', 'cancelled') ORDER BY finished_at, id;
+INSERT INTO run_ends (run_id, created_at, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal)
+    SELECT id, created_at, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal
+    FROM runs WHERE state IN ('finished', 'error', 'cancelled') ORDER BY finished_at, id;
 INSERT INTO slot_quarters SELECT quarter, sum(ran), sum(skipped), sum(missed) FROM slot_sums GROUP BY quarter;
 INSERT INTO job_totals (job_id, recent) SELECT job_id, group_concat(letter, '') FROM (
     SELECT job_id, letter FROM (
