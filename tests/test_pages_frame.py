@@ -79,10 +79,26 @@ async def test_what_is_no_form_is_not_taken(client: httpx2.AsyncClient) -> None:
 async def test_a_person_gets_a_page_where_nothing_is_and_a_program_an_error(
     client: httpx2.AsyncClient,
 ) -> None:
-    await client.get("/")
-    page = await client.get("/static/0/nothing.css")
-    assert page.status_code == 404
-    assert page.json()["error"]["code"] == "not_found"
+    page = await client.get("/nothing<b>")
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "there is nothing at /nothing&lt;b&gt;" in page.text
+    for path, headers in (
+        ("/nothing", {"Accept": "*/*"}),
+        ("/static/0/nothing.css", {}),
+        ("/jobs/0", {"X-Live": "x"}),
+    ):
+        answer = await client.get(path, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_person_who_is_not_let_in_is_not_told_whether_a_page_is_there(tmp_path: Any) -> None:
+    settings = on_free_port(Settings(home=tmp_path, dashboard=Login("ada", "correct horse")))
+    async with (
+        open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app,
+        serving(app) as origin,
+        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
+    ):
+        assert {(await client.get(path)).status_code for path in ("/jobs/0", "/nothing")} == {401}
 
 
 async def test_assets_are_packed_and_kept_for_ever_under_an_address_of_their_contents(

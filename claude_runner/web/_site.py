@@ -121,7 +121,8 @@ class Site:
             )
             await served(scope, receive, send)
             return
-        pages = self._owners if self._owners.has(scope) else self._pages
+        is_ours = self._owners.has(scope) or (_is_browser(scope) and not _has(self._router, scope))
+        pages = self._owners if is_ours else self._pages
         await pages(scope, receive, send)
 
 
@@ -142,7 +143,7 @@ class _OwnersPages:
 
     def has(self, scope: Scope) -> bool:
         """Tell whether a request's path is one of them."""
-        return any(route.matches(scope)[0] is not Match.NONE for route in self.router.routes)
+        return _has(self.router, scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the owner, and refuse everybody else."""
@@ -207,6 +208,15 @@ def _buffered(inner: ASGIApp, most: int) -> ASGIApp:
         await inner(scope, receive, send)
 
     return call
+
+
+def _has(router: Router, scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is not Match.NONE for route in router.routes)
+
+
+def _is_browser(scope: Scope) -> bool:
+    """Tell whether a person is to see the answer."""
+    return scope["method"] == "GET" and "text/html" in _header(scope, b"accept")
 
 
 def _malformed(scope: Scope) -> ASGIApp | None:
