@@ -16,11 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claude_runner.app import App
-from claude_runner.errors import NotFoundError, RunnerError
+from claude_runner.errors import InvalidError, NotFoundError, RunnerError
 from claude_runner.web._answers import mistake_of, refusal_of
+from claude_runner.web._bodies import TooLargeError
 from claude_runner.web._downloads import download
 from claude_runner.web.api._answering import Tag, answered
-from claude_runner.web.api._reading import Form, read_body, read_nothing, read_query
+from claude_runner.web.api._reading import (
+    Form,
+    MalformedError,
+    MediaTypeError,
+    read_body,
+    read_nothing,
+    read_query,
+)
 from claude_runner.web.api._seen import StaleError, read_seen
 
 JSON: Final = "application/json"
@@ -38,7 +46,7 @@ class Declaration:
         method: The HTTP method.
         path: With the names of its parameters in braces, as Starlette has it.
         status: What is answered where all goes well.
-        raises: What the caller may be refused with, besides what its parameters bring about.
+        raises: What the caller may be refused with, besides for what it has sent.
         tag: Makes the answer's ETag of it.
         media: The type of what is answered.
         answers: The form of what is answered, where that is no object of its own but a file.
@@ -162,10 +170,12 @@ class Endpoint:
     @property
     def refusals(self) -> list[type[RunnerError]]:
         """Return what a caller may be refused with."""
-        kinds = [*self.declared.raises]
-        for form in (self.query, self.body):
-            kinds += [] if form is None else form.refusals
-        return [*dict.fromkeys([*kinds, *([StaleError] if self.is_conditional else [])])]
+        kinds: list[type[RunnerError]] = [InvalidError, *self.declared.raises]
+        if self.body is not None:
+            kinds += [MalformedError, MediaTypeError, TooLargeError]
+        if self.is_conditional:
+            kinds.append(StaleError)
+        return [*dict.fromkeys(kinds)]
 
     async def serve(self, request: Request) -> Response:
         """Answer a request."""

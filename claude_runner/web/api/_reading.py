@@ -14,7 +14,6 @@ from starlette.requests import Request
 
 from claude_runner.errors import InvalidError, RunnerError
 from claude_runner.views.fitting import SHOWN, fitting, joined, shown
-from claude_runner.web._bodies import TooLargeError
 
 MAX_DEPTH: Final = 100
 MAX_PARAMETERS: Final = 100
@@ -39,8 +38,6 @@ class Form:
 
     def __init__(self, kind: Any) -> None:
         self.kind: Final = kind
-        # Told by what it is: a dataclass stands in addresses, a TypedDict in bodies.
-        self.is_body: Final = not hasattr(kind, "__dataclass_fields__")
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
@@ -56,13 +53,6 @@ class Form:
     def fields(self) -> Mapping[str, Any]:
         """Return the types of its fields."""
         return get_type_hints(self.kind, include_extras=True)
-
-    @property
-    def refusals(self) -> list[type[RunnerError]]:
-        """Return what it may be refused with."""
-        return (
-            [InvalidError, MalformedError, MediaTypeError, TooLargeError] if self.is_body else [InvalidError]
-        )
 
     def is_list(self, name: str) -> bool:
         """Tell whether a field may be there several times in an address."""

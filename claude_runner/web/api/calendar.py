@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from claude_runner.errors import InvalidError
+from claude_runner.errors import InvalidError, NotFoundError
 from claude_runner.jobs import Coming, Fate, Slot
 from claude_runner.runs import State
 from claude_runner.schedule import parse
@@ -107,7 +107,7 @@ class CalendarEndpoints(EndpointGroup):
 
     subject = "Calendar"
 
-    @endpoint("GET /api/calendar")
+    @endpoint("GET /api/calendar", NotFoundError)
     async def get_calendar(self, query: CalendarSearch) -> Calendar:
         """Show planned slots with what became of them, and those to come; a week back and ahead where none is named."""
         now = self.app.clock.now()

@@ -5,7 +5,6 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from claude_runner.errors import InvalidError
 from claude_runner.views.credentials import (
     CredentialDeleted,
     CredentialList,
@@ -35,7 +34,7 @@ class CredentialEndpoints(EndpointGroup):
 
     subject = "Credentials"
 
-    @endpoint("GET /api/servers/{name}/credentials", InvalidError)
+    @endpoint("GET /api/servers/{name}/credentials")
     async def list_credentials(self, name: str) -> CredentialList:
         """List the credentials that a server reads and which of them it has; never their values."""
         return await credential_list(self.app, name)
@@ -45,7 +44,7 @@ class CredentialEndpoints(EndpointGroup):
         """Give a server a credential, in place of an earlier value."""
         return await set_credential(self.app, name, key, body["value"])
 
-    @endpoint("DELETE /api/servers/{name}/credentials/{key}", InvalidError)
+    @endpoint("DELETE /api/servers/{name}/credentials/{key}")
     async def delete_credential(self, name: str, key: str) -> CredentialDeleted:
         """Delete a credential of a server."""
         return await remove_credential(self.app, name, key)

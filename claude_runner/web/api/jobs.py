@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from claude_runner.errors import ConflictError, InvalidError
+from claude_runner.errors import ConflictError
 from claude_runner.jobs import MAX_NAME, Job, JobDraft, JobQuery, JobSort, JobState
 from claude_runner.rehearsing import Rehearsal
 from claude_runner.views.decisions import decided, owners_zone
@@ -136,35 +136,33 @@ class JobEndpoints(EndpointGroup):
         untils = {gone.id: until for gone, until in await self.app.jobs.discarded()}
         return _discarded(job, untils.get(job_id))
 
-    @endpoint("POST /api/jobs/{job_id}/restore", ConflictError, InvalidError, tag=_version)
+    @endpoint("POST /api/jobs/{job_id}/restore", ConflictError, tag=_version)
     async def restore_job(self, job_id: str) -> JobView:
         """Have a job back that was deleted, as it was."""
         return await self._shown(await self.app.restore_job(job_id))
 
-    @endpoint("POST /api/jobs/{job_id}/trigger", InvalidError, status=202, location="/api/runs/{run_id}")
+    @endpoint("POST /api/jobs/{job_id}/trigger", status=202, location="/api/runs/{run_id}")
     async def trigger_job(self, job_id: str) -> Triggered:
         """Run a job now, besides its schedule."""
         run = await self.app.trigger(job_id)
         return Triggered(run.id, run.state, job_id)
 
-    @endpoint("POST /api/jobs/{job_id}/rehearse", ConflictError, InvalidError)
+    @endpoint("POST /api/jobs/{job_id}/rehearse", ConflictError)
     async def rehearse_job(self, job_id: str) -> Rehearsal:
         """Try a job without spending a token: would it run, with which tools, how large is its first request."""
         return await self.app.rehearsals.of_job(job_id)
 
-    @endpoint("POST /api/jobs/{job_id}/pause", ConflictError, InvalidError, tag=_version)
+    @endpoint("POST /api/jobs/{job_id}/pause", ConflictError, tag=_version)
     async def pause_job(self, job_id: str, seen: Seen) -> JobView:
         """Take a job out of the schedule; it can still be triggered."""
         return await self._changed(job_id, {"enabled": False}, seen)
 
-    @endpoint("POST /api/jobs/{job_id}/resume", ConflictError, InvalidError, tag=_version)
+    @endpoint("POST /api/jobs/{job_id}/resume", ConflictError, tag=_version)
     async def resume_job(self, job_id: str, seen: Seen) -> JobView:
         """Put a job into the schedule again."""
         return await self._changed(job_id, {"enabled": True}, seen)
 
-    @endpoint(
-        "POST /api/jobs/{job_id}/duplicate", InvalidError, status=201, tag=_version, location="/api/jobs/{id}"
-    )
+    @endpoint("POST /api/jobs/{job_id}/duplicate", status=201, tag=_version, location="/api/jobs/{id}")
     async def duplicate_job(self, job_id: str) -> JobView:
         """Make a copy of a job, paused, so that nothing runs twice before it was changed."""
         job = await self.app.jobs.get(job_id)

@@ -173,9 +173,7 @@ class RunEndpoints(EndpointGroup):
         await self.app.dispatcher.cancel(run_id)
         return await run_view(self.app, run_id)
 
-    @endpoint(
-        "POST /api/runs/{run_id}/again", ConflictError, InvalidError, status=202, location="/api/runs/{id}"
-    )
+    @endpoint("POST /api/runs/{run_id}/again", ConflictError, status=202, location="/api/runs/{id}")
     async def run_again(self, run_id: str) -> RunView:
         """Run the same once more, with the same rights and limits; the answer is the new run."""
         return await run_view(self.app, (await self.app.run_again(run_id)).id)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from claude_runner.errors import ConflictError, InvalidError, ServerFailedError
+from claude_runner.errors import ConflictError, ServerFailedError
 from claude_runner.grants import tool_name
 from claude_runner.invocation import Outcome
 from claude_runner.pool import infos
@@ -149,7 +149,7 @@ class ServerEndpoints(EndpointGroup):
         """List the tool servers: built-in, made here, and external ones."""
         return await server_list(self.app, query.kind)
 
-    @endpoint("POST /api/servers", ConflictError, InvalidError, status=201, location="/api/servers/{name}")
+    @endpoint("POST /api/servers", ConflictError, status=201, location="/api/servers/{name}")
     async def create_server(self, body: NewServer) -> MadeView:
         """Make a tool server of Python code. It is started first; code that does not run is not kept."""
         made = await self.app.workshop.create(
@@ -171,7 +171,7 @@ class ServerEndpoints(EndpointGroup):
         )
         return (await server_summaries(self.app, [await self.app.workshop.add_external(draft)]))[0]
 
-    @endpoint("GET /api/servers/{name}", InvalidError)
+    @endpoint("GET /api/servers/{name}")
     async def get_server(self, name: str) -> ServerDetail:
         """Show a server of any kind, with its variables and, as far as they are known, its tools."""
         return await server_detail(self.app, await self.app.servers.get(name))
@@ -191,7 +191,7 @@ class ServerEndpoints(EndpointGroup):
         )
         return await made_view(self.app, made)
 
-    @endpoint("DELETE /api/servers/{name}", ConflictError, InvalidError)
+    @endpoint("DELETE /api/servers/{name}", ConflictError)
     async def delete_server(self, name: str) -> ServerDeleted:
         """Delete a server that was made here, or remove an external one, with its credentials."""
         server = await self.app.servers.find(name)
@@ -201,17 +201,17 @@ class ServerEndpoints(EndpointGroup):
             await self.app.workshop.remove(name)
         return ServerDeleted(deleted=True, name=name)
 
-    @endpoint("POST /api/servers/{name}/enable", ConflictError, InvalidError)
+    @endpoint("POST /api/servers/{name}/enable", ConflictError)
     async def enable_server(self, name: str) -> ServerSummary:
         """Take a server into use."""
         return await self._enabled(name, enabled=True)
 
-    @endpoint("POST /api/servers/{name}/disable", ConflictError, InvalidError)
+    @endpoint("POST /api/servers/{name}/disable", ConflictError)
     async def disable_server(self, name: str) -> ServerSummary:
         """Take a server out of use; jobs that name its tools fail."""
         return await self._enabled(name, enabled=False)
 
-    @endpoint("GET /api/servers/{name}/versions", ConflictError, InvalidError)
+    @endpoint("GET /api/servers/{name}/versions", ConflictError)
     async def list_versions(self, name: str) -> Versions:
         """List the versions of the code of a server that was made here."""
         versions = await self.app.servers.versions(name)
@@ -230,7 +230,7 @@ class ServerEndpoints(EndpointGroup):
         server = await self.app.servers.get(name)
         return ServerLog(server.name, await self.app.pool.said(server.name, query.lines))
 
-    @endpoint("GET /api/servers/{name}/tools", ConflictError, InvalidError, ServerFailedError)
+    @endpoint("GET /api/servers/{name}/tools", ConflictError, ServerFailedError)
     async def list_tools(self, name: str) -> ToolList:
         """List a server's tools; it is started where it is not up."""
         server = await self.app.servers.get(name)

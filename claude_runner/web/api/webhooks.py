@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from claude_runner.errors import ConflictError, InvalidError
+from claude_runner.errors import ConflictError
 from claude_runner.views.decisions import ChosenSignature, decided
 from claude_runner.views.deletions import Deleted
 from claude_runner.views.webhooks import (
@@ -171,7 +171,7 @@ class WebhookEndpoints(EndpointGroup):
         """List what was posted to a webhook, newest first, and what became of each."""
         return delivery_list(await self.app.webhooks.deliveries(webhook_id, query.limit, query.cursor))
 
-    @endpoint("GET /api/deliveries/{delivery_id}", InvalidError)
+    @endpoint("GET /api/deliveries/{delivery_id}")
     async def get_delivery(self, delivery_id: str) -> WholeDelivery:
         """Show a delivery with its whole body, as far as that is kept."""
         delivery = await self.app.webhooks.delivery(delivery_id)
@@ -191,7 +191,7 @@ class WebhookEndpoints(EndpointGroup):
             payload=_read(whole),
         )
 
-    @endpoint("POST /api/deliveries/{delivery_id}/replay", ConflictError, InvalidError, status=202)
+    @endpoint("POST /api/deliveries/{delivery_id}/replay", ConflictError, status=202)
     async def replay_delivery(self, delivery_id: str) -> Replayed:
         """Start a run for a delivery that came before, with the webhook as it is now."""
         delivery = await self.app.webhooks.delivery(delivery_id)
