@@ -10,6 +10,7 @@ import pytest
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.runs import ClosedCall, NewCall, NewRun, Run, Trigger, Verdict
+from tests.browser import Browsing, flaws, live
 from tests.sites import on_free_port, serving
 from tests.support import FakeAgent, FakeClock, running
 
@@ -208,3 +209,21 @@ async def test_older_calls_are_on_further_pages_each_once(
     assert [call_id in page for call_id in ids] == [False] * 5 + [True] * 40
     assert [call_id in rest for call_id in ids] == [True] * 5 + [False] * 40
     assert "data-live=" not in rest.partition("<main")[2]
+
+
+async def test_an_open_page_gets_new_calls_and_keeps_what_is_unfolded(
+    app: App, browsing: Browsing, client: httpx2.AsyncClient, clock: FakeClock
+) -> None:
+    first = await called(app, None, "Read", {"file_path": "/first"}, result="the first")
+    page = await browsing.page(f"{client.base_url}/calls")
+    await live(page)
+    row = page.locator(f'li[data-id="{first}"]')
+    await row.locator("summary").click()
+    assert await row.get_by_text("the first").is_visible()
+    clock.move(1)
+    second = await called(app, None, "Read", {"file_path": "/second"}, result="the second")
+    newer = page.locator(f'li[data-id="{second}"]')
+    await newer.locator("summary").click()
+    await newer.get_by_text("the second").wait_for()  # which is asked for as somebody looks
+    assert await row.get_by_text("the first").is_visible()
+    assert await flaws(page) == []

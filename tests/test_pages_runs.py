@@ -15,6 +15,7 @@ from claude_runner.config import Settings
 from claude_runner.jobs import JobDraft
 from claude_runner.runs import Ending, NewRun, Report, ReportStatus, Run, State, Tokens, Trigger
 from claude_runner.webhooks import read_template
+from tests.browser import Browsing, live
 from tests.sites import on_free_port, serving
 from tests.support import FakeAgent, FakeClock, ended
 
@@ -314,3 +315,19 @@ async def test_a_file_of_many_runs_is_sent_piece_by_piece(app: App, client: http
         async for _ in answer.aiter_raw():
             pieces += 1
     assert pieces > 2
+
+
+async def test_an_open_page_follows_a_run_from_its_start_to_its_end(
+    app: App, browsing: Browsing, client: httpx2.AsyncClient
+) -> None:
+    page = await browsing.page(f"{client.base_url}/runs")
+    await live(page)
+    assert await page.get_by_role("heading", name="Nothing has run yet").is_visible()
+    later = NewRun("ok then", Trigger.QUICK, not_before=app.clock.now() + timedelta(hours=1))
+    run_id = await app.runs.add(later, app.clock.now())
+    row = page.locator(f'tr[data-id="{run_id}"]')
+    await row.get_by_text("pending").wait_for()
+    await row.get_by_role("link").focus()
+    await app.dispatcher.cancel(run_id)
+    await row.get_by_text("cancelled", exact=True).wait_for()
+    assert await row.get_by_role("link").evaluate("link => link === document.activeElement")
