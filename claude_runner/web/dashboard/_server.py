@@ -23,10 +23,10 @@ from claude_runner.views.credentials import (
 )
 from claude_runner.views.fitting import joined
 from claude_runner.web.dashboard._forms import Form, Notice, back_to, go_to, read_form
+from claude_runner.web.dashboard._markdown import readable
 from claude_runner.web.dashboard._rendering import Pages, wants, with_query
 from claude_runner.web.dashboard._server_forms import as_json
 from claude_runner.web.dashboard._server_states import Standing, standings
-from claude_runner.web.dashboard._server_texts import plain_text
 
 UNDO_SECONDS: Final = 300.0
 MOST_DELETED: Final = 20  # credentials that can be had back
@@ -257,7 +257,7 @@ class ServerPage:
         """
         standing = await standing_of(self._pages, request)
         shown: dict[str, Any] = {"standing": standing, "problem": problem, "errors": errors or {}}
-        shown |= {"kept": kept or {}, "key": key, "as_json": as_json, "plain": plain_text}
+        shown |= {"kept": kept or {}, "key": key, "as_json": as_json, "plain": readable}
         if wants(request, "credentials"):
             shown |= await self._credentials(standing.server)
         if wants(request, "standing"):
@@ -347,5 +347,5 @@ def _bounded(lines: list[str]) -> tuple[list[str], bool]:
         size += len(line) + 1
         if size > MOST_LOG:
             return kept[::-1], True
-        kept.append(plain_text(line))
+        kept.append(readable(line))
     return kept[::-1], False

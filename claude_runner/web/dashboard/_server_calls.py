@@ -18,6 +18,7 @@ from starlette.routing import Route
 from claude_runner.errors import InvalidError, NotFoundError, RunnerError
 from claude_runner.invocation import Outcome
 from claude_runner.web.dashboard._forms import Form, go_to, read_form
+from claude_runner.web.dashboard._markdown import readable
 from claude_runner.web.dashboard._rendering import Pages, with_query
 from claude_runner.web.dashboard._server import standing_of
 from claude_runner.web.dashboard._server_forms import (
@@ -25,11 +26,11 @@ from claude_runner.web.dashboard._server_forms import (
     argument_fields,
     as_json,
     json_object,
+    refusal,
     typed_arguments,
     typed_in,
 )
 from claude_runner.web.dashboard._server_states import Standing, ToolCost
-from claude_runner.web.dashboard._server_texts import cut, plain_text
 
 SECONDS: Final = 60
 MOST_SECONDS: Final = 240
@@ -119,7 +120,6 @@ class ServerCalls:
         try:
             path = await self._pages.once.done(form.text("once"), do)
         except RunnerError as error:
-            at_field = error.field in {"json", "seconds", *(it.key for it in fields or ())}
             return await self._page(
                 request,
                 standing,
@@ -129,8 +129,7 @@ class ServerCalls:
                 typed={it.key: form.text(it.key) for it in fields or ()},
                 json=form.text("json"),
                 seconds=form.text("seconds", str(SECONDS)),
-                errors={str(error.field): str(error)} if at_field else {},
-                problem=None if at_field else str(error),
+                **refusal(error, {"json", "seconds", *(it.key for it in fields or ())}),
             )
         return go_to(path)
 
@@ -169,7 +168,7 @@ class ServerCalls:
         errors: Mapping[str, str] | None = None,
         problem: str | None = None,
     ) -> Response:
-        schema, left = cut(as_json(tool.info.input_schema), MOST_TEXT)
+        schema, left = _cut(as_json(tool.info.input_schema), MOST_TEXT)
         return await self._pages.page(
             request,
             "server_call.html",
@@ -186,7 +185,7 @@ class ServerCalls:
             problem=problem,
             schema=schema,
             left=left,
-            plain=plain_text,
+            plain=readable,
         )
 
 
@@ -208,10 +207,10 @@ def _answer(outcome: Outcome, arguments: Mapping[str, Any], seconds: float, now:
     room = MOST_TEXT
     for content in outcome.content[:MOST_BLOCKS]:
         blocks.append(_block(content, room))
-        room -= len(blocks[-1].text)
+        room = max(room - len(blocks[-1].text), 0)
     structured = None
     if outcome.structured is not None:
-        structured = Block("structured", "", *cut(as_json(outcome.structured), MOST_TEXT))
+        structured = Block("structured", "", *_cut(as_json(outcome.structured), MOST_TEXT))
     given = as_json(arguments)
     return Answer(
         outcome.tool,
@@ -229,10 +228,15 @@ def _block(content: Mapping[str, Any], room: int) -> Block:
     """Return a block of content (MCP, ContentBlock); of what is no text, what it is."""
     kind = str(content.get("type"))[:40]
     if kind == "text":
-        return Block(kind, "", *cut(str(content.get("text", "")), room))
+        return Block(kind, "", *_cut(str(content.get("text", "")), room))
     data = content.get("data")
     if isinstance(data, str):
         note = f"{str(content.get('mimeType', 'of no stated kind'))[:80]}, about {len(data) * 3 // 4:,} bytes"
         return Block(kind, note, "", 0)
     rest = {key: value for key, value in content.items() if key != "type"}
-    return Block(kind, "", *cut(as_json(rest), room))
+    return Block(kind, "", *_cut(as_json(rest), room))
+
+
+def _cut(text: str, most: int) -> tuple[str, int]:
+    """Return the beginning of a text, fit to be looked at, and how many characters were left out."""
+    return readable(text[:most]), max(len(text) - most, 0)

@@ -13,10 +13,10 @@ from starlette.routing import Route
 from claude_runner.errors import ConflictError, InvalidError, RunnerError
 from claude_runner.servers import Kind, Server, Version
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
+from claude_runner.web.dashboard._markdown import readable
 from claude_runner.web.dashboard._rendering import SECURE, Pages
 from claude_runner.web.dashboard._server import standing_of
 from claude_runner.web.dashboard._server_forms import refusal
-from claude_runner.web.dashboard._server_texts import plain_text
 
 MOST_LINES: Final = 3_000  # of code that are shown; the file has all
 MOST_COMPARED: Final = 2_000  # lines that are neither in both at the beginning nor at the end
@@ -81,6 +81,7 @@ class ServerCode:
     async def edit(self, request: Request) -> Response:
         """Show the form that changes the code."""
         server = await self._server(request)
+        await self._app.servers.versions(server.name)  # refuses what is not made here
         code = await self._app.servers.code(server.name)
         shown = [("code", code), ("description", server.description), ("was", server.fingerprint)]
         return await self._form(request, server, Form(shown))
@@ -153,7 +154,7 @@ class ServerCode:
             server=server,
             form=form,
             stale=isinstance(error, _StaleError),
-            **refusal(error),
+            **refusal(error, {"code", "description"}),
         )
 
 
@@ -191,7 +192,7 @@ def _in_common(ones: Sequence[str], others: Sequence[str]) -> int:
 
 
 def _split(code: str) -> list[str]:
-    return [plain_text(line) for line in code.removesuffix("\n").split("\n")]
+    return [readable(line) for line in code.removesuffix("\n").split("\n")]
 
 
 def _version_asked(request: Request) -> int | None:

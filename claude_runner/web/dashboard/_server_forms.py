@@ -5,7 +5,7 @@ it is taken for more than a label.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
@@ -19,9 +19,6 @@ MOST_FIELDS: Final = 40  # of a tool with more arguments JSON is asked for
 MOST_CHOICES: Final = 200
 MOST_STEPS: Final = 8  # from a schema to the one that it stands for
 SHOWN: Final = 600  # characters of what a schema says of a field
-FIELDS: Final = frozenset(
-    {"name", "description", "code", "command", "args", "env_vars", "url", "headers"}
-)  # that a sentence can stand at
 
 _LEFT_OUT: Final = object()
 
@@ -120,15 +117,13 @@ def external_draft(form: Form) -> ExternalDraft:
     )
 
 
-def refusal(error: RunnerError | None) -> dict[str, Any]:
-    """Return what a form shows of a refusal: a sentence at the field at fault, else one on top."""
+def refusal(error: RunnerError | None, fields: Collection[str]) -> dict[str, Any]:
+    """Return what a form with these fields shows of a refusal: a sentence at the field at fault, else one on top."""
     if error is None:
         return {"errors": {}, "problem": None}
-    at_field = error.field in FIELDS
-    return {
-        "errors": {error.field: str(error)} if at_field else {},
-        "problem": None if at_field else str(error),
-    }
+    if error.field in fields:
+        return {"errors": {error.field: str(error)}, "problem": None}
+    return {"errors": {}, "problem": str(error)}
 
 
 def _lines(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """All tool servers on one page, and the page where one is made or added."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
@@ -9,16 +10,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from claude_runner.errors import RunnerError
+from claude_runner.processes import confinement_problem
 from claude_runner.servers import Kind
-from claude_runner.views.servers import server_list
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
+from claude_runner.web.dashboard._markdown import readable
 from claude_runner.web.dashboard._rendering import Pages
 from claude_runner.web.dashboard._server import ServerPage
 from claude_runner.web.dashboard._server_calls import ServerCalls
 from claude_runner.web.dashboard._server_code import ServerCode
 from claude_runner.web.dashboard._server_forms import external_draft, refusal
 from claude_runner.web.dashboard._server_states import NEW, Standing, State, standings
-from claude_runner.web.dashboard._server_texts import plain_text
 
 KINDS: Final = (
     (Kind.DYNAMIC, "Made here", "Python that you or Claude wrote"),
@@ -26,6 +27,7 @@ KINDS: Final = (
     (Kind.EXTERNAL, "External", "Somebody else's: a command on this machine, or an address"),
 )
 EXTERNAL: Final = "external"
+FIELDS: Final = frozenset({"name", "description", "code", "command", "args", "env_vars", "url", "headers"})
 TEMPLATE: Final = '''\
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -88,8 +90,8 @@ class ServersPage:
             words=words,
             token_sum=sum(it.tokens for it in of if it.server.enabled),
             problem=problem,
-            plain=plain_text,
-            unconfined=(await server_list(self._app, Kind.FIXED)).unconfined,
+            plain=readable,
+            unconfined=await asyncio.to_thread(confinement_problem),
         )
 
     async def new(self, request: Request) -> Response:
@@ -143,7 +145,7 @@ class ServersPage:
             200 if error is None else error.status,
             kind=kind,
             form=form,
-            **refusal(error),
+            **refusal(error, FIELDS),
         )
 
 
