@@ -13,19 +13,21 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
+from fastmcp import Client
 
 from claude_runner.app import App, open_app
 from claude_runner.config import Login, Settings
 from claude_runner.errors import InvalidError
 from claude_runner.invocation import Outcome
 from claude_runner.runs import Ending, NewRun, RunQuery, State, Trigger
+from claude_runner.tools import build_mcp
 from claude_runner.web.api._answering import written
 from claude_runner.web.api._periods import Period, edges_of
 from claude_runner.web.api._routes import GROUPS
 from tests.api_client import Api, api_of
 from tests.parts import locked
 from tests.sites import on_free_port, serving
-from tests.support import FakeAgent, FakeClock, ended
+from tests.support import FakeAgent, FakeClock, content, ended
 
 JOB: Final = {"name": "Sprint", "cron": "0 9 * * 1-5", "prompt": "Summarise", "timezone": "Europe/Berlin"}
 OZ: Final = "'Oz' is not a time zone; write an IANA name such as 'Europe/Berlin' or 'UTC'"
@@ -319,10 +321,12 @@ async def test_null_goes_back_to_what_holds_where_nothing_is_said(site: tuple[Ap
 
 
 async def test_a_job_without_a_zone_has_the_owners(site: tuple[App, Api]) -> None:
-    _, api = site
+    app, api = site
     await api.call("change_settings", {"timezone": "Asia/Tokyo"})
-    job = await api.call("create_job", {name: JOB[name] for name in ("name", "cron", "prompt")})
-    assert job["timezone"] == "Asia/Tokyo"
+    given = {name: JOB[name] for name in ("name", "cron", "prompt")}
+    assert (await api.call("create_job", given))["timezone"] == "Asia/Tokyo"
+    async with Client(await build_mcp(app)) as claude:
+        assert content(await claude.call_tool("create_job", given))["timezone"] == "Asia/Tokyo"
 
 
 async def test_what_was_made_says_where_it_is(site: tuple[App, Api]) -> None:

@@ -6,11 +6,10 @@ from pydantic import Field
 
 from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, JobDraft
 from claude_runner.runs import RunFilter
-from claude_runner.schedule import local_timezone
 from claude_runner.tools._confirmation import Question
 from claude_runner.tools._texts import counted
 from claude_runner.tools._toolbox import ToolGroup, given, tool
-from claude_runner.views.decisions import ChosenProfile, decided
+from claude_runner.views.decisions import ChosenProfile, decided, owners_zone
 from claude_runner.views.deletions import Deleted
 from claude_runner.views.jobs import JobList, JobView, Triggered, job_list, job_view
 
@@ -87,7 +86,7 @@ class JobTools(ToolGroup):
                 "name": name,
                 "cron": cron,
                 "prompt": prompt,
-                "timezone": local_timezone() if timezone is None else timezone,
+                "timezone": (await owners_zone(self.app)).key if timezone is None else timezone,
                 "tools": tools,
                 "timeout_minutes": timeout_minutes,
                 "model": model,

@@ -107,8 +107,8 @@ class JobEndpoints(EndpointGroup):
     @endpoint("POST /api/jobs", status=201, tag=_version, location="/api/jobs/{id}")
     async def create_job(self, body: NewJob) -> JobView:
         """Make a job: a prompt that Claude carries out unattended, on a schedule."""
-        zone = body.get("timezone") or (await owners_zone(self.app)).key
-        new = await decided(self.app, {**body, "timezone": zone})
+        zone = (await owners_zone(self.app)).key
+        new = await decided(self.app, {"timezone": zone, **body})
         return await self._shown(await self._added(JobDraft(**new.values)), new.warnings)
 
     @endpoint("GET /api/discarded-jobs")
