@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from claude_runner.app import App
+from claude_runner.hub import Topic
 from claude_runner.web.dashboard import Dashboard
 from tests.browser import DESK, PHONE, Browsing, Scheme, drawn_bare, flaws, live, overflowing, shifts
 from tests.showcase import NOW, Showcase, showcase
@@ -27,6 +28,8 @@ PAGES: Final[dict[str, list[str]]] = {
     "/jobs/{job_id}": [JOB, "/jobs/{shown.jobs[Prices]}"],
     "/jobs/{job_id}/edit": [f"{JOB}/edit"],
     "/jobs/{job_id}/rehearse": [f"{JOB}/rehearse"],
+    "/calendar": ["/calendar"],
+    "/calendar/{day}": ["/calendar/2026-11-25"],
     "/runs": ["/runs", "/runs?q=lease", "/runs?q=nothing-has-these-words"],
     "/runs/{run_id}": ["/runs/{shown.told}", "/runs/{shown.going}", "/runs/{shown.failed}"],
     "/calls": ["/calls"],
@@ -103,6 +106,34 @@ async def test_a_page_is_without_a_flaw(shown: Showcase, browsing: Browsing, pat
             await page.emulate_media(color_scheme=scheme)
             found += [f"{width} {scheme}: {it}" for it in await flaws(page)]
     assert found == []
+
+
+@pytest.mark.parametrize("path", [paths[0] for paths in PAGES.values()])
+async def test_an_update_that_changes_nothing_touches_nothing(
+    shown: Showcase, browsing: Browsing, path: str
+) -> None:
+    """Nothing blinks: what is asked for again and is as it was stays the very same."""
+    page = await browsing.page(seen_at(shown, path), now=NOW)
+    await live(page)
+    await page.evaluate(WATCH)
+    if await page.locator("[data-live]").count() == 0:
+        return
+    async with page.expect_response(lambda response: "x-live" in response.request.headers) as asked:
+        for topic in Topic:
+            shown.app.hub.publish(topic, "none")
+    assert (await asked.value).status == 200
+    await page.evaluate("() => new Promise((done) => setTimeout(done, 50))")  # it is put in by then
+    assert await page.evaluate("window.touched") == []
+
+
+# Hidden tokens of forms are new each time, and nobody sees them.
+WATCH: Final = """() => {
+  window.touched = [];
+  new MutationObserver((records) => records.forEach(({type, target, attributeName}) => {
+    const what = `${type} ${attributeName ?? ""} ${target.outerHTML ?? target.data}`;
+    if (target.name !== "once") window.touched.push(what);
+  })).observe(document.getElementById("main"), {subtree: true, childList: true, attributes: true, characterData: true});
+}"""
 
 
 async def test_every_page_is_looked_at(app: App) -> None:
