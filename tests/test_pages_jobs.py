@@ -4,6 +4,7 @@ import gzip
 import os
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -54,16 +55,29 @@ class Site:
         return str(answer.headers["location"])
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+@asynccontextmanager
+async def open_site(home: Path) -> AsyncIterator[Site]:
     clock, agent = FakeClock(), FakeAgent()
     async with (
-        open_app(on_free_port(Settings(home=tmp_path)), agent=agent, clock=clock) as app,
+        open_app(on_free_port(Settings(home=home)), agent=agent, clock=clock) as app,
         serving(app) as origin,
         httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
     ):
         await app.stored.change({"timezone": "Europe/Berlin"})
         yield Site(app, clock, client)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+async def still(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """What tests share that change nothing in it."""
+    async with open_site(tmp_path_factory.mktemp("still")) as site:
+        yield site
 
 
 FORM: dict[str, Any] = {
@@ -90,8 +104,8 @@ def hidden(page: str, name: str) -> str:
 # The list
 
 
-async def test_without_jobs_the_list_says_what_a_job_is_and_how_to_make_one(site: Site) -> None:
-    page = await site.see("/jobs")
+async def test_without_jobs_the_list_says_what_a_job_is_and_how_to_make_one(still: Site) -> None:
+    page = await still.see("/jobs")
     assert "No jobs yet" in page
     assert 'href="/jobs/new"' in page
 
@@ -155,8 +169,8 @@ async def test_fifty_jobs_are_a_page(site: Site) -> None:
 
 
 @pytest.mark.parametrize("query", ["state=asleep", "sort=colour", "page=none", "page=0", "down=perhaps"])
-async def test_what_the_list_can_not_be_asked_for_is_said(site: Site, query: str) -> None:
-    page = await site.see(f"/jobs?{query}", 422)
+async def test_what_the_list_can_not_be_asked_for_is_said(still: Site, query: str) -> None:
+    page = await still.see(f"/jobs?{query}", 422)
     assert 'role="alert"' in page
 
 
@@ -259,12 +273,12 @@ async def test_a_deleted_job_comes_back_with_its_runs_by_undo(site: Site) -> Non
     "action", ["run", "pause", "resume", "duplicate", "delete", "restore", "rehearse", "edit"]
 )
 async def test_what_is_done_to_a_job_that_there_is_not_is_answered_with_a_page(
-    site: Site, action: str
+    still: Site, action: str
 ) -> None:
-    answer = await site.send(f"/jobs/00000000/{action}", **FORM)
+    answer = await still.send(f"/jobs/00000000/{action}", **FORM)
     assert answer.status_code == 404
     assert "Nothing is here" in answer.text
-    assert (await site.client.get("/jobs/00000000")).status_code == 404
+    assert (await still.client.get("/jobs/00000000")).status_code == 404
 
 
 # One job
@@ -422,8 +436,8 @@ async def test_a_form_that_is_sent_twice_makes_one_job(site: Site) -> None:
     assert len(await site.app.jobs.list()) == 1
 
 
-async def test_an_address_can_fill_the_form(site: Site) -> None:
-    page = await site.see(f"/jobs/new?{urlencode({'prompt': 'water the <plants>', 'cron': '0 6 * * *'})}")
+async def test_an_address_can_fill_the_form(still: Site) -> None:
+    page = await still.see(f"/jobs/new?{urlencode({'prompt': 'water the <plants>', 'cron': '0 6 * * *'})}")
     assert "water the <plants></textarea>" in page
     assert "At 06:00" in page
 
@@ -465,9 +479,9 @@ async def test_all_that_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(
     ],
 )
 async def test_a_value_that_can_not_be_used_is_refused(
-    site: Site, field: str, value: str, sentence: str
+    still: Site, field: str, value: str, sentence: str
 ) -> None:
-    answer = await site.send("/jobs/new", **FORM | {field: value, "once": "1"})
+    answer = await still.send("/jobs/new", **FORM | {field: value, "once": "1"})
     assert answer.status_code == 422
     assert sentence in unescape(answer.text)
 
@@ -487,8 +501,8 @@ async def test_tools_are_ticked_and_those_that_are_gone_stay_ticked(site: Site) 
     assert (await site.app.jobs.get(job.id)).tools == ()
 
 
-async def test_only_these_tools_and_then_none_is_not_taken_for_all(site: Site) -> None:
-    answer = await site.send("/jobs/new", **FORM | {"grants": "some", "once": "1"})
+async def test_only_these_tools_and_then_none_is_not_taken_for_all(still: Site) -> None:
+    answer = await still.send("/jobs/new", **FORM | {"grants": "some", "once": "1"})
     assert answer.status_code == 422
     assert "tick at least one tool" in answer.text
 
@@ -542,8 +556,8 @@ async def test_a_form_without_what_it_showed_still_says_what_differs(site: Site)
 # The preview
 
 
-async def test_a_schedule_is_shown_in_words_and_days_as_it_is_typed(site: Site) -> None:
-    page = await site.see("/jobs/preview?" + urlencode({"cron": "0 9 * * 1-5", "timezone": "Europe/Berlin"}))
+async def test_a_schedule_is_shown_in_words_and_days_as_it_is_typed(still: Site) -> None:
+    page = await still.see("/jobs/preview?" + urlencode({"cron": "0 9 * * 1-5", "timezone": "Europe/Berlin"}))
     assert "At 09:00, Monday through Friday" in page
     assert page.count("<time datetime") == 20  # each with how far it is
     assert "<html" not in page
@@ -564,8 +578,8 @@ async def test_a_change_of_the_clocks_is_marked_where_it_comes(site: Site, now: 
     assert words in page
 
 
-async def test_a_schedule_that_fires_on_either_side_of_a_year_has_no_change_to_mark(site: Site) -> None:
-    page = await site.see("/jobs/preview?" + urlencode({"cron": "0 0 1 1 *", "timezone": "Europe/Berlin"}))
+async def test_a_schedule_that_fires_on_either_side_of_a_year_has_no_change_to_mark(still: Site) -> None:
+    page = await still.see("/jobs/preview?" + urlencode({"cron": "0 0 1 1 *", "timezone": "Europe/Berlin"}))
     assert "change" not in page
 
 
@@ -580,9 +594,9 @@ async def test_a_schedule_that_fires_on_either_side_of_a_year_has_no_change_to_m
     ],
 )
 async def test_what_is_wrong_with_a_schedule_is_a_sentence(
-    site: Site, cron: str, timezone: str, sentence: str
+    still: Site, cron: str, timezone: str, sentence: str
 ) -> None:
-    answer = await site.client.get("/jobs/preview?" + urlencode({"cron": cron, "timezone": timezone}))
+    answer = await still.client.get("/jobs/preview?" + urlencode({"cron": cron, "timezone": timezone}))
     assert answer.status_code == 200
     assert sentence in unescape(answer.text)
     assert "<script>" not in answer.text

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from claude_runner.app import App
 from claude_runner.jobs import Coming, Fate, Slot
 from claude_runner.runs import SlotTotals, State, Totals
-from claude_runner.web.dashboard._fires import INSTANT, counts, each
+from claude_runner.web.dashboard._fires import counts, each
 
 OFTEN: Final = 24  # fires in a day; a job that has more is one entry
 ALIKE: Final = 6  # slots of a job in an hour with the same fate; more are one entry
@@ -87,18 +87,25 @@ async def stretches(app: App, edges: Sequence[datetime], coming: Sequence[int]) 
 
 
 def coming_counts(jobs: Iterable[Coming], edges: Sequence[datetime], now: datetime) -> list[int]:
-    """Return how often jobs fire between each edge and the next, from now on."""
+    """Return how often jobs fire between each edge and the next, from the next full minute on.
+
+    So it is worked out once a minute, whoever looks; other than by the second, nothing fires before that.
+    """
     found = [0] * (len(edges) - 1)
     present = next((place for place, edge in enumerate(edges[1:]) if edge > now), None)
     if present is None:
         return found
     rest = tuple(edges[present + 1 :])
-    now = max(now + INSTANT, edges[present])
+    first = (min(max(_next_minute(now), edges[present]), rest[0]), rest[0])
     for (cron, timezone), many in Counter((job.cron, job.timezone) for job in jobs).items():
-        of_schedule = (*counts(cron, timezone, (now, rest[0])), *counts(cron, timezone, rest))
+        of_schedule = (*counts(cron, timezone, first), *counts(cron, timezone, rest))
         for place, count in enumerate(of_schedule, present):
             found[place] += count * many
     return found
+
+
+def _next_minute(now: datetime) -> datetime:
+    return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -129,7 +136,7 @@ def often(jobs: Sequence[Coming], after: datetime, end: datetime) -> tuple[list[
     """Return the jobs that do not come often before the end of a day, and the others as an entry each."""
     seldom, found = [], []
     for job in jobs:
-        (count,) = counts(job.cron, job.timezone, (after + INSTANT, end))
+        (count,) = counts(job.cron, job.timezone, (_next_minute(after), end))
         if count <= OFTEN:
             seldom.append(job)
         elif (first := next(each(job.cron, job.timezone, after, end), None)) is not None:

@@ -53,7 +53,7 @@ def each(cron: str, timezone: str, after: datetime, until: datetime) -> Iterator
         start = _following(cron, timezone, start + HOUR)
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=16_384)
 def counts(cron: str, timezone: str, edges: tuple[datetime, ...]) -> tuple[int, ...]:
     """Return how often a schedule fires from each edge on and before the next."""
     schedule = _read(cron, timezone)

@@ -1,12 +1,10 @@
 """Where a job is made and changed: nothing that was typed is lost, whatever is wrong with it and whoever was first."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, Final, NamedTuple
-from zoneinfo import available_timezones
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -29,10 +27,8 @@ from claude_runner.web.dashboard._job_form import (
 from claude_runner.web.dashboard._job_tools import tool_groups
 from claude_runner.web.dashboard._rendering import SECURE, Pages
 from claude_runner.web.dashboard._schedule_preview import preview
+from claude_runner.web.dashboard._zones import zone_names
 
-AREAS: Final = (
-    "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific",
-)  # fmt: skip
 MODELS: Final = ("haiku", "sonnet", "opus")  # what Claude Code calls them for short
 PROFILES: Final = (
     ("default", "The owner's default"),
@@ -175,7 +171,7 @@ class JobEditor:
             "seen": seen,
             "preview": await preview(fields.cron, fields.timezone, now),
             "groups": await tool_groups(self._app, fields.tools),
-            "zones": await run_in_threadpool(_zones),
+            "zones": await asyncio.to_thread(zone_names),
             "models": MODELS,
             "profiles": PROFILES,
             "examples": EXAMPLES,
@@ -183,9 +179,3 @@ class JobEditor:
             "owned": await self._app.stored.owned(),
         }
         return await self._pages.page(request, "job_form.html", status, **shown)
-
-
-@cache
-def _zones() -> tuple[str, ...]:
-    """Return the zones that are named after places, which are those that people look for."""
-    return ("UTC", *sorted(name for name in available_timezones() if name.partition("/")[0] in AREAS))

@@ -18,7 +18,6 @@ async function look() {
   morph(shown, next);
 }
 
-document.documentElement.classList.add("has-script");
 form.addEventListener("input", ({ target }) => {
   if (target.name === "tools") form.querySelector("[name=grants][value=some]").checked = true;
   if (target !== form.elements.cron && target !== form.elements.timezone) return;
