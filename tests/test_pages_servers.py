@@ -491,6 +491,22 @@ async def test_an_external_server_that_can_not_be_is_said_at_its_field(
     assert await refused.app.servers.list(Kind.EXTERNAL) == []
 
 
+async def test_secrets_of_a_form_that_comes_back_are_asked_for_again(refused: Visitor) -> None:
+    fields = {
+        "name": "email",
+        "headers": "X-Key: abc123\nX-Other: of ${OTHER}\nabc123",
+        "env_vars": "A=abc123\nB",
+    }
+    for how in ({"how": "command", "command": "npx"}, {"how": "url", "url": "https://far.example/mcp"}):
+        page = await refused.post(
+            "/servers/new?kind=external", {**fields, **how}, status=409 if "command" in how else 422
+        )
+        assert "abc123" not in page
+        assert "have to be typed again" in words(page)
+        assert ">\nX-Key:\nX-Other: of ${OTHER}\n</textarea>" in page
+        assert ">\nA=\nB</textarea>" in page
+
+
 async def test_a_server_is_deleted_with_all_that_is_its(visitor: Visitor) -> None:
     put(visitor.app.settings, "odd", ODD)
     await visitor.app.workshop.add_external(ExternalDraft("far", url="https://far.example/mcp"))

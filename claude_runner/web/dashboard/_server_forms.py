@@ -5,6 +5,7 @@ it is taken for more than a label.
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ from math import isfinite
 from typing import Any, Final
 
 from claude_runner.errors import InvalidError, RunnerError
-from claude_runner.servers import ExternalDraft
+from claude_runner.servers import PLACEHOLDER, ExternalDraft
 from claude_runner.web.dashboard._forms import Form
 
 MOST_FIELDS: Final = 40  # of a tool with more arguments JSON is asked for
@@ -20,6 +21,7 @@ MOST_CHOICES: Final = 200
 MOST_STEPS: Final = 8  # from a schema to the one that it stands for
 SHOWN: Final = 600  # characters of what a schema says of a field
 
+_NAME: Final = re.compile(r"[A-Za-z_][\w-]{0,99}", re.ASCII)  # of a variable or a header
 _LEFT_OUT: Final = object()
 
 
@@ -115,6 +117,23 @@ def external_draft(form: Form) -> ExternalDraft:
         url=None if is_command else form.text("url").strip(),
         headers={} if is_command else _pairs(form.text("headers"), ":", "headers", is_whole=True),
     )
+
+
+def without_secrets(form: Form) -> Form:
+    """Return the form of an external server as it may be shown again: with no value that would be sealed."""
+    plain = ("name", "description", "code", "how", "command", "args", "url")
+    kept = [(name, form.text(name)) for name in plain if name in form]
+    kept.append(("env_vars", "\n".join(_without_value(line, "=") for line in _lines(form.text("env_vars")))))
+    kept.append(("headers", "\n".join(_without_value(line, ":") for line in _lines(form.text("headers")))))
+    return Form(kept)
+
+
+def _without_value(line: str, between: str) -> str:
+    """Return a line with its name alone, unless its value only names a credential; what has no name is all secret."""
+    name, separator, value = line.partition(between)
+    if PLACEHOLDER.search(value):
+        return line
+    return name + separator if _NAME.fullmatch(name.strip()) and (separator or between == "=") else ""
 
 
 def refusal(error: RunnerError | None, fields: Collection[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from claude_runner.web.dashboard._rendering import Pages
 from claude_runner.web.dashboard._server import ServerPage
 from claude_runner.web.dashboard._server_calls import ServerCalls
 from claude_runner.web.dashboard._server_code import ServerCode
-from claude_runner.web.dashboard._server_forms import external_draft, refusal
+from claude_runner.web.dashboard._server_forms import external_draft, refusal, without_secrets
 from claude_runner.web.dashboard._server_states import NEW, Standing, State, standings
 
 KINDS: Final = (
@@ -144,7 +144,7 @@ class ServersPage:
             "server_new.html",
             200 if error is None else error.status,
             kind=kind,
-            form=form,
+            form=without_secrets(form),
             **refusal(error, FIELDS),
         )
 
