@@ -27,7 +27,7 @@ MOST_SHOWN: Final = 100_000  # characters of a text that stand in a page; what f
 MOST_OPEN: Final = 4_000  # characters of a text that still grows that are rendered again with each piece
 IN_A_THREAD: Final = 4_000  # characters from which on a text is rendered off the event loop
 MOST_NESTING: Final = 20
-MOST_TOKENS: Final = 20_000  # parts of a text, of which the most of an honest one has a quarter
+MOST_CELLS: Final = 20_000  # of a table, were each of a text's lines a row of it
 MOST_KEPT: Final = 2_000_000  # characters of rendered texts that are kept, for pages that are looked at again
 
 # What a terminal obeys (ECMA-48, sections 5.4 and 5.6): colours, cursors, titles and links. What has no end is none.
@@ -40,7 +40,6 @@ _BEGUN: Final = re.compile(
 _UNSEEN: Final = re.compile(
     "[\u00ad\u180e\U000e0000-\U000e007f]"
 )  # hides words from people but not from models
-_IS_TOO_MUCH: Final = "is too much"  # in the parser's environment
 _LINK: Final = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"https?://[^\s<>\"'`|\\^{}]*[^\s<>\"'`|\\^{}.,;:!?)\]*_~]", re.IGNORECASE)
 _TABLE: Final = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">')
@@ -100,8 +99,8 @@ def plain(text: str) -> Markup:
 def markdown(text: str) -> Markup:
     """Return a text of bounded length rendered, without looking at what was rendered before."""
     text, env = readable(text), dict[str, Any]()
-    tokens = _renderer().parse(text, env)
-    if _IS_TOO_MUCH in env:
+    tokens = _parsed(text, env)
+    if tokens is None:
         return plain(text)
     return _clean(_renderer().renderer.render(tokens, _renderer().options, env))
 
@@ -175,19 +174,28 @@ class Growing:
         lines = self._tail.split("\n")[:-1]  # a line that is not whole may yet turn into anything
         if len(lines) < 2:
             return Markup()
-        tokens = _renderer().parse("\n".join(lines))
+        tokens = _parsed("\n".join(lines), {}) or ()
         last = max((token.map[0] for token in tokens if token.level == 0 and token.map), default=0)
         settled = "\n".join([*lines[:last], ""]) if last else ""
         self._tail = self._tail[len(settled) :]
         return markdown(settled) if settled else Markup()
 
 
+def _parsed(text: str, env: dict[str, Any]) -> "Sequence[Token] | None":
+    """Return the parts of a text; `None` where a few signs make very many, such as the cells that a table lacks."""
+    if "|" in text:
+        lines = text.split("\n")
+        if max(line.count("|") for line in lines) * len(lines) > MOST_CELLS:
+            return None
+    return _renderer().parse(text, env)
+
+
 def _whole(text: str) -> Markup:
     if len(text) <= MOST_MARKDOWN and text.count("\n") <= MOST_LINES:
         return markdown(text)
     most = min(MOST_MARKDOWN, len("".join(text[:MOST_MARKDOWN].splitlines(keepends=True)[:MOST_LINES])))
-    end = text.rfind("\n\n", most // 2, most)
-    end = most if end < 0 else end
+    ends = (text.rfind(mark, most // 2, most) for mark in ("\n\n", "\n", " "))
+    end = next((end for end in ends if end > 0), most)
     return markdown(text[:end]) + plain(text[end:MOST_SHOWN])
 
 
@@ -213,20 +221,12 @@ def _renderer() -> "MarkdownIt":
     made = MarkdownIt("commonmark", {"html": False, "maxNesting": MOST_NESTING})
     made.enable(["table", "strikethrough"])
     made.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
-    made.core.ruler.after("block", "bounded", _bound)
     made.core.ruler.push("harmless", _adapt)
     made.add_render_rule("image", _image)
     made.add_render_rule("fence", _code)
     made.add_render_rule("table_open", lambda *_: _TABLE + Markup("<table>"))
     made.add_render_rule("table_close", lambda *_: Markup("</table></div>"))
     return made
-
-
-def _bound(state: Any) -> None:
-    """Give up a text that a few signs make many elements of, such as the cells of a table that are not there."""
-    if len(state.tokens) > MOST_TOKENS:
-        state.tokens = []
-        state.env[_IS_TOO_MUCH] = True
 
 
 def _adapt(state: Any) -> None:

@@ -116,8 +116,11 @@ async def steps_of(
         markdown: Renders texts.
         whole: Whether what is folded is wanted as well, however long it is.
     """
+    growing = {entry.seq for entry in entries if entry.pieces and entry.is_open and not run.state.is_final}
     told = [
-        entry for entry in entries if entry.kind is EventKind.TEXT and entry.is_whole and not entry.is_open
+        entry
+        for entry in entries
+        if entry.kind is EventKind.TEXT and entry.is_whole and entry.seq not in growing
     ]
     rendered = await markdown.rendered([entry.text for entry in told])
     texts = {
@@ -125,7 +128,7 @@ async def steps_of(
     }
     return [
         await _open_text(entry, run)
-        if entry.pieces and entry.is_open
+        if entry.seq in growing
         else _step(entry, run, texts.get(entry.seq), whole=whole)
         for entry in entries
     ]
@@ -209,7 +212,9 @@ def _outcome(entry: Entry, *, is_running: bool) -> tuple[str, str]:
     if entry.denial is not None:
         return "denied", "warn"
     if entry.answer is None:
-        return ("running", "run") if is_running else ("no answer", "skip")
+        if is_running:
+            return "running", "run"
+        return ("no answer" if entry.is_open else "answered later"), "skip"
     return ("failed", "bad") if entry.answer.body.get("is_error") else ("", "ok")
 
 

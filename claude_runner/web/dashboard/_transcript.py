@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from claude_runner.runs import EventKind, Runs, StoredEvent
+from claude_runner.web.dashboard._markdown import MOST_SHOWN
 
 TEXTS: Final = frozenset({EventKind.TEXT, EventKind.THINKING})
 ENTRIES: Final = 100  # about, on a page
-FEWEST: Final = 12  # entries of a page, however long they are
-LONGEST: Final = 24_000  # characters of a page's texts, beyond the fewest
+FEWEST: Final = 5  # entries of a page, however long they are
+LONGEST: Final = 12_000  # characters of a page's texts, beyond the fewest
 CHUNK: Final = 250  # events that are read at a time
 MOST_EVENTS: Final = 1_500  # that are read for a page, or to put one entry together
 BEYOND: Final = 2**62
@@ -159,17 +160,19 @@ async def window(runs: Runs, run_id: str, before: int | None = None) -> Window:
         if len(more) < wanted or _is_enough(gathered(events)):
             break
         wanted *= 2
-    entries = gathered(events)
     last = events[-1].seq if events else 0
+    events = _bounded(events)
+    entries = gathered(events)
     is_all = not events or events[0].seq <= 1
     at = _beginning(entries, is_all=is_all)
-    if at == 0 and is_all:
-        return Window(entries, last, None)
-    start = entries[at].seq
-    kept = gathered([event for event in events if event.seq >= start])
-    if at == 0:
-        kept[0].is_whole = not kept[0].pieces  # of a text, more may come before
-    return Window(kept, last, start)
+    start = None if at == 0 and is_all else entries[at].seq
+    if start is not None:
+        entries = gathered([event for event in events if event.seq >= start])
+        entries[0].is_whole = at > 0 or not entries[0].pieces  # of a text, more may come before
+    if before is not None:
+        for entry in entries:
+            entry.is_open = False  # what comes of it is not on this page
+    return Window(entries, last, start)
 
 
 async def entry_at(runs: Runs, run_id: str, seq: int) -> Entry | None:
@@ -257,9 +260,20 @@ def _beginning(entries: Sequence[Entry], *, is_all: bool) -> int:
     return next((at for at in clean if len(entries) - at >= FEWEST), fewest)
 
 
+def _bounded(events: list[StoredEvent]) -> list[StoredEvent]:
+    """Return the last of events, of whose texts no more than a page shows."""
+    length = 0
+    for at in range(len(events) - 1, -1, -1):
+        length += len(events[at].body["text"]) if events[at].kind in TEXTS else 0
+        if length > MOST_SHOWN:
+            return events[min(at + 1, len(events) - 1) :]
+    return events
+
+
 def _is_enough(entries: Sequence[Entry]) -> bool:
-    is_long = len(entries) > FEWEST and sum(_size(entry) for entry in entries[1:]) > LONGEST
-    return is_long or len(entries) > ENTRIES * 1.1
+    length = sum(_size(entry) for entry in entries)
+    is_long = len(entries) > FEWEST and length - _size(entries[0]) > LONGEST
+    return is_long or length > MOST_SHOWN or len(entries) > ENTRIES * 1.1
 
 
 def _size(entry: Entry) -> int:
