@@ -362,6 +362,7 @@ async def test_deliveries_are_listed_with_their_verdicts_a_page_at_a_time(visito
     webhook = await visitor.webhook(filter="payload.a")
     for number in range(22):
         await visitor.taken(webhook, json.dumps({"a": number + 1}).encode())
+        visitor.clock.move(1)
     await visitor.taken(webhook, b'{"a": null}')
     await visitor.send(webhook, b"{oops")
     page = await visitor.see(f"/webhooks/{webhook.id}")
