@@ -30,6 +30,7 @@ from bench import (
     starts,
     stops,
     succession,
+    visible,
     volley,
     webhook_posts,
     writes,
@@ -59,6 +60,7 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "stops": stops.measure,
         "open_pages": open_pages.measure,
         "pages": pages.measure,
+        "visible": visible.measure,
     }
 )
 

@@ -30,6 +30,8 @@ class Effort:
         calls: Turns of a hundred calls over the network, of each server.
         stops: Busy servers that are stopped.
         pages: Visits to each page.
+        words: Words of a run that are watched for in its page.
+        visits: Visits to each page by a browser.
     """
 
     slots: int = 60
@@ -49,6 +51,8 @@ class Effort:
     calls: int = 15
     stops: int = 5
     pages: int = 30
+    words: int = 100
+    visits: int = 8
 
 
 @dataclass(frozen=True, slots=True)
