@@ -169,7 +169,11 @@ async def test_a_click_takes_a_server_out_of_use_and_another_takes_that_back(vis
     assert "odd is disabled. Undo" in words(page)
     assert '<input type="hidden" name="state" value="ready">' in page, "it goes back to where it was clicked"
     assert not (await visitor.app.servers.get("odd")).enabled
-    assert "odd is enabled" in await visitor.does("/servers/odd/enable")
+    undo = re.search(r'action="(/servers/odd/enable[^"]+)"', page)
+    assert undo is not None
+    page = await visitor.post(html.unescape(undo[1]))
+    assert "odd is enabled" in words(page)
+    assert '<input type="hidden" name="state" value="ready">' in page
     assert (await visitor.app.servers.get("odd")).enabled
 
 

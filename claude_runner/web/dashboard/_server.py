@@ -218,7 +218,8 @@ class ServerPage:
         except ConflictError as error:
             return go_to(path, Notice(str(error)[:600], "bad"))
         way, other = ("enabled", "disable") if enabled else ("disabled", "enable")
-        return go_to(path, Notice(f"{name} is {way}.", "ok", f"/servers/{name}/{other}", "Undo"))
+        back = with_query(f"/servers/{name}/{other}", back=path)
+        return go_to(path, Notice(f"{name} is {way}.", "ok", back, "Undo"))
 
     async def _set_all(
         self, name: str, typed: Mapping[str, tuple[str, str]]
