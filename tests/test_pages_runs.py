@@ -21,7 +21,7 @@ from tests.support import FakeAgent, FakeClock, ended
 
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 FOUND = {"X-Live": "found"}
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
 
 
 async def act(order: Order, listener: Listener, _stop: Stop) -> Ending:
@@ -56,7 +56,10 @@ def client(site: tuple[App, httpx2.AsyncClient]) -> httpx2.AsyncClient:
 
 
 async def ran(app: App, prompt: str, trigger: Trigger = Trigger.QUICK, **more: Any) -> Run:
-    return await ended(app, await app.runs.add(NewRun(prompt, trigger, **more), app.clock.now()))
+    """A run that has ended and is found by its words."""
+    run = await ended(app, await app.runs.add(NewRun(prompt, trigger, **more), app.clock.now()))
+    await app.runs.take_words()
+    return run
 
 
 async def made_job(app: App, name: str = "Morning briefing") -> str:
@@ -138,6 +141,11 @@ async def test_nothing_that_a_run_said_is_markup(app: App, client: httpx2.AsyncC
     for filters in ({}, {"q": "script"}, {"job": HOSTILE, "reason": HOSTILE, "since": HOSTILE}):
         page = await client.get("/runs", params=filters)
         assert "<script>alert" not in page.text
+    for filters in ({}, {"q": "script"}):
+        part = await found(client, **filters)
+        assert "[U+202E]" in part
+        assert "\u202e" not in part
+        assert "\x1b" not in part
     assert "a webhook that was deleted" in await found(client)
 
 

@@ -12,6 +12,7 @@ from claude_runner.runs import ReportStatus, RunHits, RunRow, State
 from claude_runner.web.dashboard._filters import Asked, Tab, given, is_day, tidy
 from claude_runner.web.dashboard._rendering import Pages, live_parts, with_query
 from claude_runner.web.dashboard._run_filters import REASONS, STATES, TRIGGERS, run_query
+from claude_runner.web.dashboard._visible import visible
 from claude_runner.webhooks import without_fences
 
 ROWS: Final = 40  # of a page; what an open page is sent as runs come and go stays within 5 KB
@@ -72,6 +73,7 @@ class RunList:
             "title_of": title_of,
             "came_of": came_of,
             "told": told,
+            "visible": visible,
         }
         if live_parts(request) is None:
             shown |= await self._choices(filters)
@@ -129,7 +131,7 @@ def came_of(run: RunRow) -> Said | None:
 def first_line(text: str, most: int) -> str:
     """Return the first line of a text that has something on it, with a sign where it is cut."""
     line = next((each.strip() for each in text.splitlines() if each.strip()), "")
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    return visible(line if len(line) <= most else line[: most - 1].rstrip() + "…")
 
 
 def _tabs(filters: Mapping[str, Sequence[str]]) -> list[Tab]:
