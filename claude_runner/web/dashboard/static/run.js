@@ -5,6 +5,7 @@ const page = document.documentElement;
 const list = document.getElementById("transcript");
 const jump = document.getElementById("newest");
 const NEAR = 90; // px from the end, which still count as being there
+const MANY = 200;
 const atEnd = () => scrollY + innerHeight >= page.scrollHeight - NEAR;
 
 function toEnd() {
@@ -14,6 +15,9 @@ function toEnd() {
 }
 jump.addEventListener("click", toEnd);
 addEventListener("scroll", () => jump.hidden || !atEnd() || (jump.hidden = true), { passive: true });
+
+// What is out of sight is not laid out, once there is much of it.
+new MutationObserver(() => list.classList.toggle("long", list.childElementCount > MANY)).observe(list, { childList: true });
 
 async function fetched(url, part) {
   const response = await fetch(url, { headers: { "x-live": part, accept: "text/html" } });
