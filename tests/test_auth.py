@@ -21,12 +21,13 @@ from claude_runner.auth import (
     ConsentRequest,
     OAuthError,
     RefreshExchange,
+    Source,
     TokenPair,
 )
 from claude_runner.auth._known import MOST, TRUST, KnownTokens
 from claude_runner.config import Login, Settings
 from claude_runner.db import open_database
-from claude_runner.errors import NotFoundError, UnavailableError
+from claude_runner.errors import ConflictError, NotFoundError, UnavailableError
 from claude_runner.hub import Hub, Topic
 from tests.oauth import CALLBACK, ORIGIN, VERIFIER, challenge
 from tests.parts import logged
@@ -347,3 +348,77 @@ async def test_a_revoked_grant_is_kept_for_a_week(auth: Auth, tmp_path: Path) ->
     assert rows(tmp_path, "SELECT revoked_reason FROM oauth_grants") == [("client",)]
     await auth.register("another", (CALLBACK,), MORNING + timedelta(days=8), confidential=False)
     assert rows(tmp_path, "SELECT * FROM oauth_grants") == []
+
+
+# What the owner sees and takes back
+
+
+async def test_the_owner_sees_each_client_with_what_it_holds(auth: Auth) -> None:
+    unused = await client_of(auth)
+    used = await client_of(auth)
+    await pair_of(auth, used)
+    await pair_of(auth, used)
+    first, second = await auth.clients()
+    assert (first.client_id, first.name, first.source, first.redirect_uris) == (
+        used,
+        "An app",
+        Source.REGISTERED,
+        (CALLBACK,),
+    )
+    assert (first.created_at, first.last_used_at, first.grants, first.consented_at) == (
+        MORNING,
+        MORNING,
+        2,
+        MORNING,
+    )
+    assert (second.client_id, second.last_used_at, second.grants, second.consented_at) == (
+        unused,
+        None,
+        0,
+        None,
+    )
+
+
+async def test_what_the_owner_takes_back_is_good_for_nothing_at_once_in_every_process(tmp_path: Path) -> None:
+    hub = Hub()
+    async with open_auth(tmp_path, hub) as auth, open_auth(tmp_path, hub) as other:
+        client_id, bystander = await client_of(auth), await client_of(auth)
+        mine, theirs = await pair_of(auth, client_id), await pair_of(auth, bystander)
+        for each in (auth, other):
+            assert await each.check(mine.access_token, ORIGIN, MORNING)
+        assert await auth.revoke_client(client_id, MORNING) == 1
+        for each in (auth, other):
+            assert await each.check(mine.access_token, ORIGIN, MORNING) is None
+            assert await each.check(theirs.access_token, ORIGIN, MORNING)
+        with pytest.raises(OAuthError):
+            await auth.refresh(RefreshExchange(client_id, ORIGIN, None, mine.refresh_token, None), MORNING)
+        assert {row.grants for row in await auth.clients() if row.client_id == client_id} == {0}
+        assert await auth.revoke_client(client_id, MORNING) == 0
+    assert ("owner",) in rows(tmp_path, "SELECT revoked_reason FROM oauth_grants")
+
+
+async def test_a_client_that_is_forgotten_has_to_register_again(auth: Auth, tmp_path: Path) -> None:
+    client_id = await client_of(auth)
+    pair = await pair_of(auth, client_id)
+    assert await auth.check(pair.access_token, ORIGIN, MORNING)
+    await auth.forget_client(client_id, MORNING)
+    assert await auth.check(pair.access_token, ORIGIN, MORNING) is None
+    assert await auth.clients() == []
+    assert rows(tmp_path, "SELECT * FROM oauth_grants") == []
+
+
+async def test_the_owners_own_client_is_not_forgotten_but_its_access_is_taken_back(auth: Auth) -> None:
+    made = await auth.ensure_client(MORNING)
+    assert made is not None
+    token = await auth.personal_token(MORNING, ORIGIN)
+    with pytest.raises(ConflictError, match="the client of the server itself"):
+        await auth.forget_client(made.client_id, MORNING)
+    assert await auth.check(token, ORIGIN, MORNING)
+    await auth.revoke_client(made.client_id, MORNING)
+    assert await auth.check(token, ORIGIN, MORNING) is None
+
+
+async def test_a_client_that_there_is_none_of_can_neither_be_revoked_nor_forgotten(auth: Auth) -> None:
+    for take in (auth.revoke_client, auth.forget_client):
+        with pytest.raises(NotFoundError, match="there is no client"):
+            await take("x", MORNING)

@@ -1,3 +1,4 @@
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from claude_runner.app import App
 from claude_runner.errors import InvalidError, NotFoundError
 from claude_runner.runs import (
     CallQuery,
@@ -27,8 +29,9 @@ from claude_runner.runs import (
     _words,
 )
 from claude_runner.runs import end as end_run
-from tests.parts import Parts, open_parts, said
-from tests.support import MORNING
+from tests.parts import Parts, drafted, logged, open_parts, said
+from tests.support import MORNING, PATIENCE, FakeClock
+from tests.support import ended as app_ended
 
 MINUTE = timedelta(minutes=1)
 
@@ -333,6 +336,86 @@ async def test_runs_of_which_most_are_filtered_out_are_looked_at_so_many_at_a_ti
     hits = await parts.runs.search(RunQuery(text="sprint", states=(State.ERROR,)), 5)
     assert (hits.runs, hits.looked_until) == ([], MORNING + 5 * MINUTE)
     assert await walked(parts, RunQuery(text="sprint", states=(State.ERROR,)), 5) == [failed]
+
+
+async def test_words_are_taken_in_some_runs_at_a_time_and_merged(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_words, "TAKEN", 3)
+    monkeypatch.setattr(parts.runs, "take_words", _nothing)
+    made = [await ended(parts, f"word{number}") for number in range(7)]
+    monkeypatch.undo()
+    monkeypatch.setattr(_words, "TAKEN", 3)
+    assert await found(parts, text="word") == []
+    assert [await parts.runs.take_words() for _ in range(4)] == [True, True, False, False]
+    assert await found(parts, text="word") == made[::-1]
+    for _ in range(20):
+        await ended(parts, "more words")
+    merged = [await parts.runs.merge_words() for _ in range(20)]
+    assert (merged[0], merged[-1]) == (True, False)
+    with closing(sqlite3.connect(parts.path)) as c:
+        c.execute("INSERT INTO run_words (run_words) VALUES ('integrity-check')")
+    assert len(await found(parts, text="more")) == 20
+
+
+async def test_long_texts_are_taken_in_fewer_at_a_time(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts.runs, "take_words", _nothing)
+    for _ in range(3):
+        await ended(parts, "x" * 90, "y" * 90)
+    monkeypatch.undo()
+    monkeypatch.setattr(_words, "TAKEN_CHARACTERS", 200)
+    assert [await parts.runs.take_words() for _ in range(2)] == [True, False]
+
+
+async def test_the_words_of_a_run_that_is_deleted_before_they_are_taken_in_are_never_found(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.runs, "take_words", _nothing)
+    job = await parts.job()
+    await ended(parts, "gone", job_id=job.id)
+    await parts.jobs.remove(job.id)
+    kept = await ended(parts, "kept")
+    monkeypatch.undo()
+    await parts.runs.take_words()
+    assert (await found(parts, text="gone"), await found(parts, text="kept")) == ([], [kept])
+
+
+async def _nothing() -> bool:
+    return False
+
+
+async def found_in_time(app: App, clock: FakeClock, text: str, count: int) -> None:
+    """Let time pass until so many runs are found."""
+    async with asyncio.timeout(PATIENCE):
+        while await found_by(app, text) != count:
+            clock.move(60)
+
+
+async def found_by(app: App, text: str) -> int:
+    return len((await app.runs.search(RunQuery(text=text), 5)).runs)
+
+
+async def test_the_process_that_leads_takes_in_the_words_of_runs_as_they_end(
+    app: App, clock: FakeClock
+) -> None:
+    job = await app.jobs.add(drafted(enabled=False), clock.now())
+    await app_ended(app, (await app.trigger(job.id)).id)
+    await found_in_time(app, clock, "say morn", 1)
+    await app_ended(app, (await app.trigger(job.id)).id)
+    await found_in_time(app, clock, "say morn", 2)
+
+
+async def test_an_index_that_cannot_be_written_is_tried_again(app: App, clock: FakeClock) -> None:
+    refusal = "CREATE TRIGGER no BEFORE UPDATE ON run_words_taken BEGIN SELECT RAISE(ABORT, 'no'); END"
+    await app.database.write(lambda c: c.execute(refusal).close())
+    with logged() as log:
+        await app_ended(app, (await app.run_prompt(NewRun("sprint", Trigger.QUICK))).id)
+        async with asyncio.timeout(PATIENCE):
+            while not log.having("could not be taken in"):
+                clock.move(1)
+                assert await found_by(app, "sprint") == 0
+    await app.database.write(lambda c: c.execute("DROP TRIGGER no").close())
+    await found_in_time(app, clock, "sprint", 1)
 
 
 @given(text=st.text(max_size=60))

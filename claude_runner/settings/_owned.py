@@ -146,7 +146,7 @@ def is_url(text: str) -> bool:
 def _read(key: str, stored: Mapping[str, str]) -> Any:
     if key not in stored:
         return _READERS[key](DEFAULTS[key])
-    with suppress(InvalidError, ValueError):
+    with suppress(InvalidError, ValueError, RecursionError):
         return _READERS[key](json.loads(stored[key]))
     return _LEAST[key] if key in _LEAST else _READERS[key](DEFAULTS[key])
 
@@ -207,17 +207,21 @@ def _caps(value: object) -> FollowUpCaps:
 def _zone(value: object) -> str | None:
     if _is_nothing(value):
         return None
-    return parse("@daily", str(value)).timezone
+    if not isinstance(value, str):
+        raise InvalidError("give the name of a zone, such as 'Europe/Berlin', or nothing", field="timezone")
+    return parse("@daily", value).timezone
 
 
 def _model(value: object) -> str | None:
     if _is_nothing(value):
         return None
+    if not isinstance(value, str):
+        raise InvalidError("give the name of a model, such as 'sonnet', or nothing", field="default_model")
     try:
-        check_model(str(value))
+        check_model(value)
     except InvalidError as error:
         raise InvalidError(str(error), field="default_model") from error
-    return str(value)
+    return value
 
 
 def _budgets(value: object) -> Budgets:
