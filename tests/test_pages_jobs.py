@@ -263,6 +263,7 @@ async def test_a_deleted_job_comes_back_with_its_runs_by_undo(site: Site) -> Non
     assert "No jobs yet" in page
     gone = await site.see(f"/jobs/{job.id}", 410)
     assert f'action="/jobs/{job.id}/restore"' in gone
+    assert (await site.client.get(f"/jobs/{job.id}", headers={"X-Live": "glance"})).status_code == 410
     path = await site.sent(f"/jobs/{job.id}/restore", once="2")
     assert "is back, as it was" in await site.see(path)
     assert len((await site.app.runs.search(_runs_of(job), 10)).runs) == 1

@@ -132,8 +132,8 @@ def bars(
     def drawn(place: int) -> str:
         tall = max(plot.height * values[place] / plot.ceiling, 1)  # what took no time was there as well
         x, y = plot.left + slot * place + (slot - bar) / 2, plot.y(0) - tall
-        size = f'width="{bar:.1f}" height="{tall:.1f}"'
-        return f'<rect class="{classes[place]}" x="{x:.1f}" y="{y:.1f}" {size} rx="2"/>'
+        size = f'width="{bar:.0f}" height="{tall:.0f}"'
+        return f'<rect class="{classes[place]}" x="{x:.0f}" y="{y:.0f}" {size} rx="2"/>'
 
     body = "".join(
         _slot(plot, slot, place, f"{label}: {tell(values[place])}", drawn(place), links[place])
@@ -205,7 +205,7 @@ def timeline(
         for mark in marks:
             words = escape(mark.words)
             out.append(
-                f'<a href="{escape(mark.link)}" aria-label="{words}" data-tip="{words}">'
+                f'<a href="{escape(mark.link)}" aria-label="{words}" data-tip>'
                 f'<circle class="{mark.css}" cx="{left + wide * mark.at:.1f}" cy="{y:.1f}" r="6"/></a>'
             )
     out.append("</svg>")
@@ -220,7 +220,7 @@ def _slot(plot: _Plot, width: float, place: int, words: str, drawn: str, link: s
     )
     if link is None:
         return f'<g class="slot" data-tip="{told}">{hit}{drawn}</g>'
-    return f'<a class="slot" href="{escape(link)}" aria-label="{told}" data-tip="{told}">{hit}{drawn}</a>'
+    return f'<a class="slot" href="{escape(link)}" aria-label="{told}" data-tip>{hit}{drawn}</a>'
 
 
 def _chart(

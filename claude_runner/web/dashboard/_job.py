@@ -17,12 +17,12 @@ from claude_runner.runs import RunQuery, RunRow, State
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._folders import Listing, listing
 from claude_runner.web.dashboard._jobs import in_words, results, standing
-from claude_runner.web.dashboard._rendering import Pages, wants
+from claude_runner.web.dashboard._rendering import Pages, live_parts, wants
 from claude_runner.web.dashboard._schedule_preview import SHOWN, marked
 from claude_runner.web.dashboard._words import money
 
 DRAWN: Final = 50  # runs in the charts
-LISTED: Final = 12
+LISTED: Final = 10
 UNITS: Final = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 COLOURS: Final = {State.FINISHED: "ok", State.ERROR: "bad", State.CANCELLED: "skip"}
 
@@ -45,6 +45,8 @@ class JobDetails:
             row = await self._app.jobs.row(job_id)
         except NotFoundError:
             for job, until in await self._app.jobs.discarded():
+                if job.id == job_id and live_parts(request) is not None:
+                    return Response(status_code=410)  # at which an open page loads this one anew
                 if job.id == job_id:
                     return await self._pages.page(request, "job_deleted.html", 410, job=job, until=until)
             raise

@@ -85,7 +85,7 @@ document.addEventListener("click", async ({ target }) => {
 // What a mark of a chart stands for
 const tip = document.getElementById("tip");
 function showTip(slot, x, y) {
-  tip.textContent = slot.dataset.tip;
+  tip.textContent = slot.dataset.tip || slot.getAttribute("aria-label");
   tip.showPopover();
   tip.style.left = `${Math.max(4, Math.min(x + 12, innerWidth - tip.offsetWidth - 8))}px`;
   tip.style.top = `${Math.max(4, y - 34)}px`;
