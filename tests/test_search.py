@@ -288,8 +288,19 @@ async def test_the_words_of_a_deleted_run_are_gone(parts: Parts) -> None:
 
 async def test_words_follow_where_a_person_edits_a_run(parts: Parts) -> None:
     run_id = await ended(parts, "sprint", "secret")
+    await parts.sql("UPDATE runs SET output = 'for now'")
     await parts.sql("UPDATE runs SET output = 'harmless'")
+    await parts.runs.take_words()
     assert (await found(parts, text="secret"), await found(parts, text="harmless")) == ([], [run_id])
+
+
+async def test_a_run_that_was_edited_can_be_deleted_before_its_words_are_taken_anew(parts: Parts) -> None:
+    job = await parts.job()
+    await ended(parts, "sprint", "secret", job_id=job.id)
+    await parts.sql("UPDATE runs SET output = NULL")
+    await parts.jobs.remove(job.id)
+    assert await parts.sql("SELECT * FROM run_vocabulary") == []
+    assert await parts.sql("SELECT * FROM run_words_stale") == []
 
 
 async def test_of_a_huge_output_the_beginning_is_found(parts: Parts) -> None:

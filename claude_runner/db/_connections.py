@@ -170,6 +170,14 @@ def limit_write_ahead_log(session: Session) -> None:
     session.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
 
 
+def keep_scratch_in_memory(session: Session) -> None:
+    """Let what a statement needs for itself, such as the rows that it returns, never be made ready for a file.
+
+    That takes longer than most writes. Of much scratch, as for sorting, a file is the better place.
+    """
+    session.execute("PRAGMA temp_store = MEMORY")
+
+
 def _switched(session: Session) -> bool:
     try:
         session.execute("PRAGMA journal_mode = WAL")

@@ -6,7 +6,13 @@ from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, TypeVar
 
-from claude_runner.db._connections import Connection, Session, connect, limit_write_ahead_log
+from claude_runner.db._connections import (
+    Connection,
+    Session,
+    connect,
+    keep_scratch_in_memory,
+    limit_write_ahead_log,
+)
 from claude_runner.db._failures import explained
 from claude_runner.db._files import copy
 from claude_runner.db._migrations import SCHEMA, migrate
@@ -121,6 +127,7 @@ def _open(path: Path, schema: Path, lock_timeout: float) -> list[Session]:
         ]
         writing, *reading = sessions
         limit_write_ahead_log(writing)
+        keep_scratch_in_memory(writing)
         for session in reading:
             session.refuse_writes()
         stack.pop_all()

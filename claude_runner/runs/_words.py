@@ -42,7 +42,18 @@ _FIND: Final = """
     SELECT rowid FROM run_words WHERE run_words MATCH :words AND rowid < :before AND rowid >= :floor
     ORDER BY rowid DESC LIMIT :limit
 """
-_IS_BEHIND: Final = "SELECT EXISTS (SELECT 1 FROM run_ends WHERE n > (SELECT until FROM run_words_taken))"
+_IS_BEHIND: Final = """
+    SELECT EXISTS (SELECT 1 FROM run_ends WHERE n > (SELECT until FROM run_words_taken))
+        OR EXISTS (SELECT 1 FROM run_words_stale)
+"""
+_STALE: Final = "SELECT n FROM run_words_stale ORDER BY n LIMIT :limit"
+# In this order, for each run whose texts somebody has changed.
+_TAKE_ANEW: Final = (
+    """INSERT INTO run_words (run_words, rowid, prompt, output)
+        SELECT 'delete', n, prompt, output FROM run_words_stale WHERE n = :n""",
+    "INSERT INTO run_words (rowid, prompt, output) SELECT n, prompt, output FROM run_texts WHERE n = :n",
+    "DELETE FROM run_words_stale WHERE n = :n",
+)
 _TO_TAKE: Final = """
     SELECT n, length(prompt) + length(output) AS size FROM run_texts WHERE n > (SELECT until FROM run_words_taken)
     ORDER BY n LIMIT :limit
@@ -77,6 +88,9 @@ def is_behind(c: sqlite3.Connection) -> bool:
 
 def take_some(c: sqlite3.Connection) -> bool:
     """Take in the words of some runs that have ended, oldest first; tells whether there are more."""
+    for stale in c.execute(_STALE, {"limit": TAKEN}).fetchall():
+        for statement in _TAKE_ANEW:
+            c.execute(statement, {"n": stale["n"]})
     rows = c.execute(_TO_TAKE, {"limit": TAKEN + 1}).fetchall()
     until, size = None, 0
     for row in rows[:TAKEN]:

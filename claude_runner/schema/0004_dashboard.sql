@@ -135,14 +135,31 @@ CREATE TABLE run_words_taken (
     until INTEGER NOT NULL
 ) STRICT;
 INSERT INTO run_words_taken (until) VALUES (0);
+-- Nobody changes the texts of a run that has ended, but for a person in a sqlite3 shell. These are what its words were
+-- taken of, until they are taken anew; a trigger that did so would make the end of each run take three times as long.
+CREATE TABLE run_words_stale (
+    n      INTEGER PRIMARY KEY,
+    prompt TEXT NOT NULL,
+    output TEXT NOT NULL
+) STRICT;
+
 -- Which words there are, one row for each place, read for those that begin alike.
 CREATE VIRTUAL TABLE run_vocabulary USING fts5vocab (run_words, 'instance');
 
 CREATE TRIGGER run_ends_inserted AFTER INSERT ON run_ends BEGIN
-    INSERT INTO usage_sums SELECT
-        span, rehearsal, iif(span = 'day', day, quarter), finished, failed, cancelled,
-        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, unpriced, seconds
-    FROM run_sums, (SELECT 'quarter' AS span UNION ALL SELECT 'day') WHERE id = NEW.run_id
+    INSERT INTO usage_sums SELECT 'quarter', rehearsal, quarter, finished, failed, cancelled, input_tokens, output_tokens,
+        cache_read_tokens, cache_write_tokens, cost_usd, unpriced, seconds
+    FROM run_sums WHERE id = NEW.run_id
+    ON CONFLICT DO UPDATE SET finished = finished + excluded.finished,
+        failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled,
+        input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
+        cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+        cost_usd = cost_usd + excluded.cost_usd, unpriced = unpriced + excluded.unpriced,
+        seconds = seconds + excluded.seconds;
+    INSERT INTO usage_sums SELECT 'day', rehearsal, day, finished, failed, cancelled, input_tokens, output_tokens,
+        cache_read_tokens, cache_write_tokens, cost_usd, unpriced, seconds
+    FROM run_sums WHERE id = NEW.run_id
     ON CONFLICT DO UPDATE SET finished = finished + excluded.finished,
         failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled,
         input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
@@ -162,7 +179,10 @@ END;
 
 CREATE TRIGGER run_ends_deleted BEFORE DELETE ON run_ends WHEN OLD.n <= (SELECT until FROM run_words_taken) BEGIN
     INSERT INTO run_words (run_words, rowid, prompt, output)
-        SELECT 'delete', n, prompt, output FROM run_texts WHERE n = OLD.n;
+        SELECT 'delete', n, coalesce(run_words_stale.prompt, run_texts.prompt),
+            coalesce(run_words_stale.output, run_texts.output)
+        FROM run_texts LEFT JOIN run_words_stale USING (n) WHERE n = OLD.n;
+    DELETE FROM run_words_stale WHERE n = OLD.n;
 END;
 
 CREATE TRIGGER runs_ended AFTER UPDATE OF state ON runs
@@ -185,17 +205,11 @@ CREATE TRIGGER runs_deleted BEFORE DELETE ON runs BEGIN
     DELETE FROM run_ends WHERE run_id = OLD.id;
 END;
 
--- Nobody changes the texts of a run that has ended, but for a person in a sqlite3 shell: its old words go then.
-CREATE TRIGGER runs_to_be_edited BEFORE UPDATE OF prompt, output ON runs
-WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = OLD.id AND n <= (SELECT until FROM run_words_taken)) BEGIN
-    INSERT INTO run_words (run_words, rowid, prompt, output)
-        SELECT 'delete', run_texts.* FROM run_texts JOIN run_ends USING (n) WHERE run_id = OLD.id;
-END;
-
 CREATE TRIGGER runs_edited AFTER UPDATE OF prompt, output ON runs
-WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = NEW.id AND n <= (SELECT until FROM run_words_taken)) BEGIN
-    INSERT INTO run_words (rowid, prompt, output)
-        SELECT run_texts.* FROM run_texts JOIN run_ends USING (n) WHERE run_id = NEW.id;
+WHEN EXISTS (SELECT 1 FROM run_ends WHERE run_id = OLD.id AND n <= (SELECT until FROM run_words_taken)) BEGIN
+    INSERT INTO run_words_stale SELECT n, OLD.prompt, substr(coalesce(OLD.output, ''), 1, 100000)
+    FROM run_ends WHERE run_id = OLD.id
+    ON CONFLICT DO NOTHING;
 END;
 
 CREATE TRIGGER occurrences_inserted AFTER INSERT ON occurrences BEGIN
