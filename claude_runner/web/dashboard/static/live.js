@@ -41,8 +41,8 @@ async function look() {
         if (next && element.isConnected) morph(element, next);
       }
       dispatchEvent(new CustomEvent("fresh"));
-    } else if (response.status === 404 || response.status === 410) {
-      location.reload(); // what the page is about has gone
+    } else if ((response.status === 404 || response.status === 410) && !document.querySelector("form[data-sent]")) {
+      location.reload(); // what the page is about has gone, and not by a form of its own, which leads elsewhere
     }
   }
   await new Promise((done) => setTimeout(done, REST_MS));
