@@ -101,7 +101,9 @@ async def _words(count: int) -> list[float]:
         await page.evaluate(WATCH)
         watched.set()
         last = f"word-{count - 1}."
-        await page.wait_for_function("(word) => window.seen[word]", arg=last, polling=100)
+        await page.wait_for_function(
+            "(word) => window.seen[word]", arg=last, polling=100, timeout=count * 2_000
+        )
         seen: dict[str, float] = await page.evaluate("() => window.seen")
         assert app.leadership.leading
     return [seen[word] - at for word, at in said.items()]
