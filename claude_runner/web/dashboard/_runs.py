@@ -15,7 +15,7 @@ from claude_runner.web.dashboard._run_filters import REASONS, STATES, TRIGGERS, 
 from claude_runner.web.dashboard._visible import visible
 from claude_runner.webhooks import without_fences
 
-ROWS: Final = 40  # of a page; what an open page is sent as runs come and go stays within 5 KB
+ROWS: Final = 30  # of a page; what an open page is sent as runs come and go stays within 5 KB
 TITLE: Final = 70  # characters of a prompt in place of a name
 TOLD: Final = 120  # characters of a prompt beside a name
 SAID: Final = 160  # characters of what came of a run
