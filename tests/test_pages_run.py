@@ -677,6 +677,14 @@ async def test_the_transcript_is_downloaded_whole(app: App, client: httpx2.Async
     )
 
 
+async def test_the_transcript_of_a_run_that_goes_on_has_all_that_was_said(
+    app: App, client: httpx2.AsyncClient
+) -> None:
+    run_id = await written(app, text("Half of "), text("the work is done."))
+    answer = await client.get(f"/runs/{run_id}/transcript.json")
+    assert answer.json()["run"]["output"] == "Half of the work is done."
+
+
 async def test_a_run_that_waits_says_so_and_can_be_cancelled(app: App, client: httpx2.AsyncClient) -> None:
     later = app.clock.now().replace(hour=23)
     run_id = await begun(app, not_before=later, reason="followup")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
 from datetime import timedelta
@@ -189,9 +190,7 @@ class RunPage:
 
     async def _events(self, run: Run) -> AsyncGenerator[bytes, None]:
         """Give the file of a run, a part at a time."""
-        view = dataclasses.asdict(
-            await run_view(self._app, run.id, output_limit=max(1, len(run.output or "")), events_limit=0)
-        )
+        view = dataclasses.asdict(await run_view(self._app, run.id, output_limit=sys.maxsize, events_limit=0))
         told = {name: value for name, value in view.items() if name not in PAGED}
         yield f'{{"run": {json.dumps(told, ensure_ascii=False)},\n"events": ['.encode("utf-8", "replace")
         after, comma = 0, "\n"
