@@ -2,8 +2,8 @@
 
 A real Chromium before the real site. A run says a word now and then, which the page of the run notes as it appears in
 the document; the time runs from the word's being said, so writing it down is within it. Pages are opened with nothing
-in the browser's cache, on a home with a long history, in turns with some bare text; the browser itself tells when it painted the largest thing and
-whether anything moved (W3C, Largest Contentful Paint and Layout Instability).
+in the browser's cache, on a home with a long history, in turns with some bare text; the browser itself tells when it
+painted the largest thing and whether anything moved (W3C, Largest Contentful Paint and Layout Instability).
 """
 
 import asyncio
@@ -135,8 +135,8 @@ async def _paints(visits: int) -> dict[str, list[Any]]:
             async with open_chromium() as chromium:
                 found: dict[str, list[Any]] = {path: [] for path in (*PATHS, BARE)}
                 for _ in range(visits):
-                    for path in found:
+                    for path, seen in found.items():
                         async with AsyncExitStack() as stack:
                             page = await Browsing(chromium, stack).page(f"{site.origin}{path}")
-                            found[path].append(await page.evaluate(PAINTS))
+                            seen.append(await page.evaluate(PAINTS))
                 return found
