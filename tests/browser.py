@@ -179,7 +179,7 @@ def _axe() -> str:
 
 
 async def comes(page: "Page", condition: str, argument: object = None) -> None:
-    """Wait until a JavaScript expression, or a function of the argument, is true in the page."""
+    """Wait until a JavaScript function of the argument is true in the page, whose policy lets no expression be."""
     await page.wait_for_function(condition, arg=argument, polling=30)
 
 

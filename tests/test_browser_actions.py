@@ -567,4 +567,4 @@ async def test_a_new_home_says_what_to_do_first(site: LedSite, browsing: Browsin
     page = await browsing.page(site.origin, width=PHONE)
     await link(page, "Create a job").click()
     await page.wait_for_url("**/jobs/new")
-    await comes(page, "document.activeElement.name === 'name'")
+    await comes(page, "() => document.activeElement.name === 'name'")

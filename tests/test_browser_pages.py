@@ -105,7 +105,7 @@ async def test_a_page_is_without_a_flaw(shown: Showcase, browsing: Browsing, pat
         for scheme in SCHEMES:
             await page.emulate_media(color_scheme=scheme)
             found += [f"{width} {scheme}: {it}" for it in await flaws(page)]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("path", [paths[0] for paths in PAGES.values()])

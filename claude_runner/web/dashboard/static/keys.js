@@ -38,7 +38,7 @@ function step(by) {
   rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + by))]?.focus();
 }
 
-let entries = null;
+let entries = []; // until they have come
 async function known(links) {
   const sections = links.map((link) => ({ name: link.textContent, kind: "page", url: link.getAttribute("href") }));
   const fixed = [{ name: "Quick run", kind: "action", url: "/quick" }, { name: "New job", kind: "action", url: "/jobs/new" }, { name: "New webhook", kind: "action", url: "/webhooks/new" }];
