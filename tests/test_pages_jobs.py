@@ -477,6 +477,7 @@ async def test_all_that_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(
         ("timeout_minutes", "1441", "is not a time limit"),
         ("timeout_minutes", "99999999999999999999", "is not a time limit"),
         ("timeout_minutes", "\u0663", "is not a time limit"),
+        ("timeout_minutes", "000000030" + "9" * 5_000, "is not a time limit"),
     ],
 )
 async def test_a_value_that_can_not_be_used_is_refused(

@@ -360,6 +360,12 @@ async def test_a_log_is_shown_harmless(visitor: Visitor) -> None:
     assert "red &lt;/textarea" in part
 
 
+@pytest.mark.parametrize("lines", ["9" * 5_000, "-1", "many"])
+async def test_a_log_of_no_possible_length_is_shown_as_usual(refused: Visitor, lines: str) -> None:
+    put(refused.app.settings, "quiet", QUICK)
+    assert "Nothing yet" in await refused.sees(f"/servers/quiet/log?lines={lines}")
+
+
 async def test_code_is_shown_by_version_and_what_differs(visitor: Visitor) -> None:
     put(visitor.app.settings, "odd", ODD)
     await visitor.app.workshop.change("odd", code=ODD.replace("Hello", "Good day"))

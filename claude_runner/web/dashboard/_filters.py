@@ -100,6 +100,11 @@ class Asked:
         return None
 
 
+def whole(text: str, digits: int = 9) -> int | None:
+    """Return a number of an address or a field; `None` where it is no whole one from 0 on, or has more digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
 def is_day(text: str | None) -> bool:
     """Tell whether a filter is a day, or not given, so that a browser's calendar can show it."""
     with suppress(ValueError):

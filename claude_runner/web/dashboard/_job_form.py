@@ -13,6 +13,7 @@ from claude_runner.errors import InvalidError
 from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, check_model, check_prompt, checked_name
 from claude_runner.schedule import parse
 from claude_runner.views.decisions import ChosenProfile, decided
+from claude_runner.web.dashboard._filters import whole
 from claude_runner.web.dashboard._forms import Form
 
 EXAMPLE: Final = "0 9 * * 1-5"
@@ -195,11 +196,12 @@ def _rights(fields: JobFields) -> dict[str, Any]:
 
 
 def _minutes(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1440:
+    minutes = whole(text)
+    if minutes is None or not 1 <= minutes <= 1440:
         raise InvalidError(
             f"{text[:40]!r} is not a time limit; give minutes from 1 to 1440", field="timeout_minutes"
         )
-    return int(text)
+    return minutes
 
 
 def _squeezed(line: str) -> str:

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from claude_runner.errors import InvalidError
 from claude_runner.jobs import Job, JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
-from claude_runner.web.dashboard._filters import Asked, given, tidy
+from claude_runner.web.dashboard._filters import Asked, Tab, given, tidy, whole
 from claude_runner.web.dashboard._rendering import Pages, live_parts, with_query
 
 ROWS: Final = 50
@@ -42,14 +42,6 @@ WORDS: Final[Mapping[Outcome, str]] = {
 }
 TOLD: Final = frozenset({Outcome.OK, Outcome.FAILED, Outcome.REHEARSED, Outcome.REHEARSAL_FAILED})
 FAILURES: Final = frozenset({Outcome.FAILED, Outcome.REHEARSAL_FAILED})
-
-
-class Tab(NamedTuple):
-    """A state that the list is narrowed to with one click."""
-
-    words: str
-    link: str
-    is_chosen: bool
 
 
 class Column(NamedTuple):
@@ -150,8 +142,9 @@ def _query(asked: Asked) -> JobQuery:
 
 def _page(asked: Asked) -> int:
     text = asked.text("page") or "1"
-    if text.isascii() and text.isdigit() and int(text[:9]) >= 1:
-        return int(text[:9])
+    page = whole(text)
+    if page:
+        return page
     asked.errors["page"] = f"{text[:40]!r} is no page; they are numbered from 1 on"
     return 1
 

@@ -17,6 +17,7 @@ from claude_runner.rehearsing import Rehearsal
 from claude_runner.runs import NewRun, Run, State, Trigger, head
 from claude_runner.views.runs import event_view, run_view
 from claude_runner.web._downloads import download
+from claude_runner.web.dashboard._filters import whole
 from claude_runner.web.dashboard._follow import Follower, merged
 from claude_runner.web.dashboard._forms import Notice, go_to, read_form
 from claude_runner.web.dashboard._live import Live
@@ -203,7 +204,7 @@ class RunPage:
 
 def _place(text: str | None) -> int | None:
     """Return the number of an event, `None` where it is none that there can be."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 16 else None
+    return whole(text or "", 15)
 
 
 def _head(run: Run) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from claude_runner.views.credentials import (
     set_credential,
 )
 from claude_runner.views.fitting import joined
+from claude_runner.web.dashboard._filters import whole
 from claude_runner.web.dashboard._forms import Form, Notice, back_to, go_to, read_form
 from claude_runner.web.dashboard._markdown import readable
 from claude_runner.web.dashboard._rendering import Pages, wants, with_query
@@ -336,8 +337,8 @@ def _condition(variable: Variable) -> str:
 
 
 def _lines_asked(request: Request) -> int:
-    asked = request.query_params.get("lines", "")
-    return min(max(int(asked), 1), MOST_LOG_LINES) if asked.isascii() and asked.isdigit() else LOG_LINES
+    asked = whole(request.query_params.get("lines", ""))
+    return LOG_LINES if asked is None else min(max(asked, 1), MOST_LOG_LINES)
 
 
 def _bounded(lines: list[str]) -> tuple[list[str], bool]:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from claude_runner.errors import ConflictError, InvalidError, RunnerError
 from claude_runner.servers import Kind, Server, Version
+from claude_runner.web.dashboard._filters import whole
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
 from claude_runner.web.dashboard._markdown import readable
 from claude_runner.web.dashboard._rendering import SECURE, Pages
@@ -199,6 +200,7 @@ def _version_asked(request: Request) -> int | None:
     asked = request.query_params.get("version", "")
     if not asked:
         return None
-    if not (asked.isascii() and asked.isdigit() and len(asked) < 7):
+    version = whole(asked, 6)
+    if version is None:
         raise InvalidError(f"{asked[:40]!r} is no version", field="version")
-    return int(asked)
+    return version
