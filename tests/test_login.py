@@ -197,11 +197,36 @@ async def test_a_form_of_the_site_itself_is_taken(gate: LoginGate) -> None:
     assert await status(gate, request("POST", authorization=basic())) == 200  # no browser
 
 
-async def test_a_link_from_another_site_may_lead_here(gate: LoginGate) -> None:
-    assert await status(gate, request(authorization=basic(), sec_fetch_site="cross-site")) == 200
-
-
 LOCAL = {"client": "127.0.0.1", "host": "localhost:8080"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    ("mode", "dest"),
+    [
+        ("no-cors", "image"),
+        ("no-cors", "script"),
+        ("cors", "empty"),
+        ("same-origin", "empty"),
+        ("navigate", "iframe"),
+        ("navigate", "object"),
+        ("navigate", "embed"),
+    ],
+)
+async def test_another_site_can_not_load_any_of_it_as_a_part(
+    gate: LoginGate, open_gate: LoginGate, site: str, mode: str, dest: str
+) -> None:
+    """It would learn by the time it takes what there is, hold streams open, and start servers."""
+    fetch = {"sec_fetch_site": site, "sec_fetch_mode": mode, "sec_fetch_dest": dest}
+    assert await status(gate, request(authorization=basic(), **fetch)) == 403
+    assert await status(open_gate, request(**LOCAL, **fetch)) == 403
+
+
+async def test_a_link_from_another_site_may_lead_here(gate: LoginGate) -> None:
+    fetch = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert await status(gate, request(authorization=basic(), **fetch)) == 200
+    assert await status(gate, request(authorization=basic(), sec_fetch_site="cross-site")) == 200
+    assert await status(gate, request("POST", authorization=basic(), **fetch)) == 403
 
 
 async def test_without_a_login_a_browser_on_this_machine_is_served(open_gate: LoginGate) -> None:

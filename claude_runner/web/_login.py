@@ -27,6 +27,9 @@ MOST_DOUBLINGS: Final = 10  # of a second, beyond the longest wait
 REMEMBERED: Final = 10_000  # addresses whose wrong logins are counted
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITES: Final = frozenset(
+    {"same-origin", "none"}
+)  # as browsers call it: this one, or whoever types an address
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Claude Runner", charset="UTF-8"'}
 _FORWARDED: Final = (
     "forwarded",
@@ -56,7 +59,9 @@ class LoginGate:
 
     async def refusal(self, request: Request) -> Response | None:
         """Return the answer to whoever is not let in, `None` to the owner."""
-        if request.method not in _SAFE and _is_of_another_site(request):
+        if _is_part_of_another_site(request) or (
+            request.method not in _SAFE and _is_of_another_site(request)
+        ):
             return error_answer(
                 "cross_site",
                 "this was sent by a page of another site; go to the page itself and try again",
@@ -100,10 +105,22 @@ class LoginGate:
 def _is_of_another_site(request: Request) -> bool:
     """Tell whether a browser says that a page of another site made the request (Fetch Metadata; RFC 6454)."""
     site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in {"same-origin", "none"}:
+    if site is not None and site not in _OWN_SITES:
         return True
     origin = request.headers.get("origin")
     return origin is not None and origin.casefold() != request.state.origin
+
+
+def _is_part_of_another_site(request: Request) -> bool:
+    """Tell whether a page of another site loads it as a part of itself, rather than that somebody follows a link here.
+
+    It could read nothing, but it would be served as the owner: it could tell by the time what he has, hold streams
+    open, and have servers started (Fetch Metadata; "Resource Isolation Policy", https://web.dev/articles/fetch-metadata).
+    """
+    if request.headers.get("sec-fetch-site", "none") in _OWN_SITES:
+        return False
+    is_followed = request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+    return not is_followed or request.headers.get("sec-fetch-dest", "document") != "document"
 
 
 def _is_on_this_machine(request: Request) -> bool:
