@@ -19,6 +19,8 @@ MAX_PROMPT: Final = 1_000_000
 DEFAULT_TIMEOUT_MINUTES: Final = 30
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# What is not seen but turns or hides what stands beside it: of a name, which is shown in the middle of other texts.
+_ACTING = re.compile("[\u200b\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,199}", re.ASCII)
 
 
@@ -114,7 +116,7 @@ class Job(JobDraft):
 def checked_name(name: str, whose: str) -> str:
     """Return a name in the form it is kept in; `whose` it is, as a sentence says it. Raises `InvalidError`."""
     kept = " ".join(name.split())
-    if not kept or len(kept) > MAX_NAME or _CONTROL.search(name):
+    if not kept or len(kept) > MAX_NAME or _CONTROL.search(name) or _ACTING.search(name):
         raise InvalidError(
             f"{whose}'s name is 1 to {MAX_NAME} characters without control characters", field="name"
         )

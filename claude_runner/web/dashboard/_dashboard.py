@@ -29,6 +29,8 @@ from claude_runner.web.dashboard._settings import SettingsPage
 from claude_runner.web.dashboard._webhooks import WebhookPages
 
 THEME_SECONDS: Final = 365 * 86_400
+DATA: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}  # of what is no page
+MOST_NAMED: Final = 5_000  # jobs, and webhooks, that are found by their names
 KEYS: Final = (
     (("q",), "Run a prompt"),
     (("n",), "Make a job"),
@@ -115,15 +117,15 @@ class Dashboard:
         """Answer with everything that has a name and a page of its own."""
         app = self._pages.app
         named = [
-            *((job.name, "job", f"/jobs/{job.id}") for job in await app.jobs.list()),
+            *((name, "job", f"/jobs/{job_id}") for job_id, name in await app.jobs.names(MOST_NAMED)),
             *(
-                (webhook.name, "webhook", f"/webhooks/{webhook.id}")
-                for webhook in await app.webhooks.readable()
+                (name, "webhook", f"/webhooks/{hook_id}")
+                for hook_id, name in await app.webhooks.names(MOST_NAMED)
             ),
             *((server.name, "server", f"/servers/{server.name}") for server in await app.servers.list()),
         ]
         entries = [{"name": name, "kind": kind, "url": url} for name, kind, url in named]
-        return JSONResponse(entries, headers={"Cache-Control": "no-store"})
+        return JSONResponse(entries, headers=DATA)
 
     async def _theme(self, request: Request) -> Response:
         theme = (await read_form(request)).text("theme")

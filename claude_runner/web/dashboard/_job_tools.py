@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from claude_runner.app import App
 from claude_runner.grants import BUILT_INS, tool_name
 from claude_runner.servers import RUNNER, ToolInfo
+from claude_runner.web.dashboard._visible import visible
 
 HINT: Final = 160  # characters of what a tool is
 
@@ -61,7 +62,11 @@ async def tool_groups(app: App, chosen: Sequence[str]) -> list[Group]:
 
 def _of_server(name: str, hint: str, tools: Sequence[ToolInfo]) -> Group:
     boxes = [
-        Box(tool_name(name, tool.name), tool.name, " ".join(tool.description.split())[:HINT])
+        Box(
+            tool_name(name, tool.name),
+            visible(tool.name),
+            visible(" ".join(tool.description[: 4 * HINT].split()))[:HINT],
+        )
         for tool in tools
     ]
-    return Group(name, Box(tool_name(name, "*"), "All its tools"), boxes, hint)
+    return Group(name, Box(tool_name(name, "*"), "All its tools"), boxes, visible(hint))

@@ -136,8 +136,9 @@ def hello(hub: Hub) -> str:
 
 
 def event(name: str, data: str, event_id: str = "") -> str:
-    """Return a message of an event stream; data of several lines keeps them."""
-    lines = [f"event: {name}", *(f"data: {line}" for line in data.split("\n"))]
+    """Return a message of an event stream; data of several lines keeps them, however the lines end."""
+    told = data.replace("\r\n", "\n").replace("\r", "\n")  # each of which ends a field (HTML, section 9.2.6)
+    lines = [f"event: {name}", *(f"data: {line}" for line in told.split("\n"))]
     if event_id:
         lines.append(f"id: {event_id}")
     return "\n".join(lines) + "\n\n"

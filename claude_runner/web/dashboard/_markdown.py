@@ -88,6 +88,10 @@ def readable(text: str) -> str:
         text = _TERMINAL.sub("", text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _named(text)
+
+
+def _named(text: str) -> str:
     return _UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", visible(text))
 
 
@@ -202,16 +206,16 @@ def _whole(text: str) -> Markup:
 def _clean(html: str) -> Markup:
     import nh3  # noqa: PLC0415 - most processes never show a text
 
-    return Markup(  # noqa: S704 - it is what was made for this
-        nh3.clean(
-            html,
-            tags=set(_TAGS),
-            attributes=_ATTRIBUTES,
-            url_schemes={"http", "https", "mailto"},
-            link_rel="noopener noreferrer nofollow",
-            set_tag_attribute_values={"a": {"target": "_blank"}},
-        )
+    clean = nh3.clean(
+        html,
+        tags=set(_TAGS),
+        attributes=_ATTRIBUTES,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
     )
+    # Named once more: Markdown makes signs of entities, such as of `&#x202e;`.
+    return Markup(_named(clean))  # noqa: S704 - it is what was made for this
 
 
 @cache

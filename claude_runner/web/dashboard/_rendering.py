@@ -22,6 +22,7 @@ from claude_runner.schedule import local_timezone
 from claude_runner.web.dashboard import _charts, _words
 from claude_runner.web.dashboard._assets import Assets, takes_gzip
 from claude_runner.web.dashboard._forms import NOTICE, Once, take_notice
+from claude_runner.web.dashboard._visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -100,9 +101,10 @@ class Pages:
 
     def _common(self, request: Request, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
         theme = request.cookies.get("theme", "")
+        path = f"/{request.url.path.lstrip('/')}"  # a link to //elsewhere would lead there
         return self._tools(now, zone) | {
-            "path": request.url.path,
-            "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+            "path": path,
+            "here": path + (f"?{request.url.query}" if request.url.query else ""),
             "query": request.query_params,
             "theme": theme if theme in THEMES else "",
             "notice": take_notice(request),
@@ -142,6 +144,7 @@ class Pages:
             "span": _words.span,
             "percent": _words.percent,
             "plain": _words.plain,
+            "visible": visible,
             "path": lambda text: quote(str(text), safe=""),
             "with_query": with_query,
         }
@@ -152,7 +155,7 @@ class Pages:
 def live_parts(request: Request) -> list[str] | None:
     """Return the ids of the parts that an open page asks for, `None` where the whole page is asked for."""
     asked = request.headers.get(LIVE)
-    return None if asked is None else asked.split()
+    return None if asked is None else list(dict.fromkeys(asked.split()))
 
 
 def wants(request: Request, *parts: str) -> bool:

@@ -224,10 +224,16 @@ def _hint(told: Mapping[str, Any]) -> str:
     parts = [told["description"].strip()] if isinstance(told.get("description"), str) else []
     low, high = told.get("minimum"), told.get("maximum")
     if isinstance(low, int | float) and isinstance(high, int | float):
-        parts.append(f"From {low:g} to {high:g}.")
+        parts.append(f"From {_shown(low)} to {_shown(high)}.")
     if told.get("default") is not None:
         parts.append(f"Default: {json.dumps(told['default'], ensure_ascii=False)}")
     return " ".join(part for part in parts if part)[:SHOWN]
+
+
+def _shown(number: float) -> str:
+    return (
+        f"{number:g}" if abs(number) < 1e15 else str(number)
+    )  # of which a schema may have one beyond all floats
 
 
 def _value(typed: str, field: ArgumentField) -> object:

@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from claude_runner.web.dashboard._visible import visible
+
 _STEPS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _MARKS: Final = re.compile(r"\*\*|`|^[ \t]*(?:#+|[-*>])[ \t]", re.MULTILINE)
 NOTHING: Final = Markup("\N{EN DASH}")
@@ -97,7 +99,7 @@ def time_tag(at: datetime | None, now: datetime, zone: ZoneInfo, *, as_clock: bo
 
 def plain(text: str) -> str:
     """Return the beginning of a Markdown text as one line without its marks, for where no more than a line is shown."""
-    return " ".join(_MARKS.sub("", text).split())
+    return visible(" ".join(_MARKS.sub("", text).split()))
 
 
 def percent(share: float | None) -> str:
