@@ -176,6 +176,14 @@ async def test_missed_slots_are_told_latest_first(parts: Parts) -> None:
     assert [it.scheduled_for for it in missed] == [MORNING + 3 * DAY, MORNING + 2 * DAY]
 
 
+async def test_a_missed_slot_is_mended_by_a_run_of_its_job(parts: Parts) -> None:
+    job = await parts.job()
+    await slot(parts, job.id, Occurrence(MORNING, Fate.MISSED, "off", until=MORNING + DAY, count=2))
+    for at, many in ((MORNING + DAY / 2, 1), (MORNING + DAY * 2, 0)):
+        await parts.database.write(lambda c, at=at: record_execution(c, job.id, at, None))  # type: ignore[misc]
+        assert len(await parts.jobs.missed(MORNING, 5)) == many
+
+
 @pytest.mark.parametrize("name", ["_OF_ALL", "_OF_ONE", "_MISSED"])
 async def test_slots_are_read_by_their_time(parts: Parts, name: str) -> None:
     values = {"since": "", "until": "", "job_id": "", "limit": 1}

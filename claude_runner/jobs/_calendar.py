@@ -34,6 +34,7 @@ _OF_ONE: Final = _WITHIN % {
 }
 _MISSED: Final = f"""
     {_SLOT} {_FROM} WHERE fate = 'missed' AND occurrences.scheduled_for >= :since
+        AND (jobs.last_executed_at IS NULL OR jobs.last_executed_at < coalesce(until, occurrences.scheduled_for))
     ORDER BY occurrences.scheduled_for DESC, occurrences.job_id LIMIT :limit
 """
 
@@ -88,7 +89,7 @@ def occurrences(
 
 
 def missed(c: sqlite3.Connection, since: datetime, limit: int) -> list[Slot]:
-    """Read the slots that were missed from an instant on, latest first."""
+    """Read the slots that were missed from an instant on by jobs that have not run since, latest first."""
     return [_slot_from(row) for row in c.execute(_MISSED, {"since": to_text(since), "limit": limit})]
 
 

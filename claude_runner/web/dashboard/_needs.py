@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 from claude_runner.app import App
 from claude_runner.errors import RunnerError
 from claude_runner.runs import Totals
+from claude_runner.views.decisions import owners_zone
+from claude_runner.web.dashboard._words import clock_time
 
 RECENT: Final = timedelta(days=2)  # how long a missed slot is told
 NEAR: Final = 0.8  # of a budget
@@ -77,11 +79,11 @@ async def _failing(app: App) -> AsyncIterator[Need]:
 
 
 async def _missed(app: App, now: datetime) -> AsyncIterator[Need]:
+    zone = await owners_zone(app)
     for slot in await app.jobs.missed(now - RECENT, MOST):
-        several = "" if slot.count == 1 else f"{slot.count or 'more than a thousand'} slots, from "
-        words = (
-            f"missed {several}{slot.scheduled_for:%d %b %H:%M} UTC: {slot.reason or 'no server was at work'}"
-        )
+        several = "" if slot.count == 1 else f"{slot.count or 'more than 100'} slots, from "
+        at = clock_time(slot.scheduled_for, now, zone)
+        words = f"missed {several}{at}: {slot.reason or 'no server was at work'}"
         yield Need(
             "warn", slot.job_name, words, f"/jobs/{slot.job_id}", "Run it now", f"/jobs/{slot.job_id}/run"
         )
