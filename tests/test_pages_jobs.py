@@ -247,9 +247,17 @@ async def test_a_copy_is_paused_and_opened_in_the_form(site: Site) -> None:
 
     page = await site.see(path)
     copy = await site.app.jobs.get(path.split("/")[2])
-    assert copy.name == f"Copy of {'N' * 192}"
+    assert copy.name == f"{'N' * 193} (copy)"
     assert (copy.prompt, copy.tools, copy.enabled) == (job.prompt, ("Read",), False)
     assert "This is a copy" in page
+
+
+async def test_a_job_that_is_deleted_twice_with_one_form_is_deleted_once(site: Site) -> None:
+    job = await site.job()
+    once = hidden(await site.see(f"/jobs/{job.id}"), "once")
+    for _ in range(2):
+        assert await site.sent(f"/jobs/{job.id}/delete", once=once) == "/jobs"
+    assert f'action="/jobs/{job.id}/restore"' in await site.see("/jobs")
 
 
 async def test_a_deleted_job_comes_back_with_its_runs_by_undo(site: Site) -> None:

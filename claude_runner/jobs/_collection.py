@@ -4,9 +4,9 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from claude_runner.db import Database, to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
@@ -14,7 +14,9 @@ from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import _calendar, _overview, _trash
 from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow
-from claude_runner.jobs._records import Job, JobDraft, job_from
+from claude_runner.jobs._records import MAX_NAME, Job, JobDraft, job_from
+
+COPY: Final = " (copy)"  # behind the name of one
 
 _COLUMNS = (
     "name", "cron", "timezone", "prompt", "tools",
@@ -58,6 +60,17 @@ class Jobs:
         job = await self._db.write(insert)
         self._hub.publish(Topic.JOBS, job.id)
         return job
+
+    async def duplicate(self, job_id: str, now: datetime) -> Job:
+        """Store a copy of the job, paused, so that nothing is done twice before the copy was changed.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        job = await self.get(job_id)
+        values = {each.name: getattr(job, each.name) for each in fields(JobDraft)}
+        name = f"{job.name[: MAX_NAME - len(COPY)]}{COPY}"
+        return await self.add(JobDraft(**values | {"name": name, "enabled": False}), now)
 
     async def get(self, job_id: str) -> Job:
         """Return the job.
@@ -108,7 +121,7 @@ class Jobs:
         return await self._db.read(lambda c: _calendar.occurrences(c, since, until, job_id, limit))
 
     async def missed(self, since: datetime, limit: int) -> Sequence[Slot]:
-        """Return the slots that were missed from an instant on, latest first."""
+        """Return the slots that were missed from an instant on by jobs that have not run since, latest first."""
         return await self._db.read(lambda c: _calendar.missed(c, since, limit))
 
     async def coming(self, until: datetime) -> Sequence[Coming]:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from claude_runner.errors import ConflictError
-from claude_runner.jobs import MAX_NAME, Job, JobDraft, JobQuery, JobSort, JobState
+from claude_runner.jobs import Job, JobDraft, JobQuery, JobSort, JobState
 from claude_runner.rehearsing import Rehearsal
 from claude_runner.views.decisions import decided, owners_zone
 from claude_runner.views.instants import iso
@@ -17,8 +17,6 @@ from claude_runner.views.jobs import JobView, Triggered, job_view
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
 from claude_runner.web.api._seen import Seen, tag_of
 from claude_runner.web.api._types import Commands, Enabled, Limit, Minutes, Model, Profile, Tools
-
-COPY: Final = " (copy)"
 
 Name = Annotated[str, Field(description="What it is called.")]
 Cron = Annotated[
@@ -109,7 +107,8 @@ class JobEndpoints(EndpointGroup):
         """Make a job: a prompt that Claude carries out unattended, on a schedule."""
         zone = (await owners_zone(self.app)).key
         new = await decided(self.app, {"timezone": zone, **body})
-        return await self._shown(await self._added(JobDraft(**new.values)), new.warnings)
+        job = await self.app.jobs.add(JobDraft(**new.values), self.app.clock.now())
+        return await self._shown(job, new.warnings)
 
     @endpoint("GET /api/discarded-jobs")
     async def list_discarded_jobs(self) -> DiscardedList:
@@ -165,13 +164,7 @@ class JobEndpoints(EndpointGroup):
     @endpoint("POST /api/jobs/{job_id}/duplicate", status=201, tag=_version, location="/api/jobs/{id}")
     async def duplicate_job(self, job_id: str) -> JobView:
         """Make a copy of a job, paused, so that nothing runs twice before it was changed."""
-        job = await self.app.jobs.get(job_id)
-        kept: dict[str, Any] = {name: getattr(job, name) for name in JobDraft.__dataclass_fields__}
-        name = f"{job.name[: MAX_NAME - len(COPY)]}{COPY}"
-        return await self._shown(await self._added(JobDraft(**kept | {"name": name, "enabled": False})))
-
-    async def _added(self, draft: JobDraft) -> Job:
-        return await self.app.jobs.add(draft, self.app.clock.now())
+        return await self._shown(await self.app.jobs.duplicate(job_id, self.app.clock.now()))
 
     async def _changed(self, job_id: str, given: Any, seen: Seen) -> JobView:
         old = await self.app.jobs.get(job_id)

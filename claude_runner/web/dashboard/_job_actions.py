@@ -1,18 +1,14 @@
 """What is done to a job with one button; what can be taken back is done at once, and says how."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import fields
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from claude_runner.jobs import MAX_NAME, Job, JobDraft
+from claude_runner.jobs import Job
 from claude_runner.web.dashboard._forms import Notice, back_to, go_to, read_form
 from claude_runner.web.dashboard._rendering import Pages, with_query
-
-COPY: Final = "Copy of "
 
 
 class JobActions:
@@ -51,12 +47,9 @@ class JobActions:
 
     async def duplicate(self, request: Request) -> Response:
         """Make a copy of it, paused so that nothing is done twice, and open its form."""
-        job = await self._job(request)
 
         async def do() -> str:
-            values = {each.name: getattr(job, each.name) for each in fields(JobDraft)}
-            values |= {"name": f"{COPY}{job.name}"[:MAX_NAME], "enabled": False}
-            copy = await self._app.jobs.add(JobDraft(**values), self._app.clock.now())
+            copy = await self._app.jobs.duplicate(request.path_params["job_id"], self._app.clock.now())
             return f"/jobs/{copy.id}/edit"
 
         notice = Notice("This is a copy, and it is paused: change it, tick “Scheduled” and save it.", "note")
@@ -64,12 +57,20 @@ class JobActions:
 
     async def delete(self, request: Request) -> Response:
         """Delete it; for an hour it can be taken back."""
-        job = await self._job(request)
-        await self._app.discard_job(job.id)
-        notice = Notice(
-            f"Deleted: “{job.name}”, with its runs.", action=f"/jobs/{job.id}/restore", label="Undo"
+        job_id = request.path_params["job_id"]
+        name = ""
+
+        async def do() -> str:
+            nonlocal name
+            name = (await self._app.jobs.get(job_id)).name
+            await self._app.discard_job(job_id)
+            return back_to(request, "/jobs")
+
+        path = await self._once(request, do)
+        what = f"“{name}”" if name else "the job"
+        return go_to(
+            path, Notice(f"Deleted: {what}, with its runs.", action=f"/jobs/{job_id}/restore", label="Undo")
         )
-        return go_to(back_to(request, "/jobs"), notice)
 
     async def restore(self, request: Request) -> Response:
         """Take its deletion back."""
