@@ -195,3 +195,17 @@ async def test_what_is_exported_is_no_formula(client: httpx2.AsyncClient) -> Non
     found = await client.get("/runs.json")
     assert found.headers["content-disposition"].startswith("attachment")
     assert json.loads(found.text)
+
+
+@pytest.mark.parametrize(
+    "instant", ["9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"]
+)
+@pytest.mark.parametrize(
+    "path", ["/api/calendar", "/api/usage", "/api/runs", "/api/tool-calls", "/runs", "/calls"]
+)
+async def test_the_ends_of_time_are_no_mistake_of_ours(
+    client: httpx2.AsyncClient, path: str, instant: str
+) -> None:
+    for name in ("since", "until"):
+        answer = await client.get(path, params={name: instant})
+        assert answer.status_code in {200, 422}, answer.text
