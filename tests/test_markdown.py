@@ -1,5 +1,6 @@
 """Texts of models and tools on a page: rendered, and harmless whatever is in them."""
 
+import asyncio
 import random
 import time
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from claude_runner.web.dashboard import _markdown
 from claude_runner.web.dashboard._markdown import (
+    IN_A_THREAD,
     MOST_MARKDOWN,
     MOST_SHOWN,
     Growing,
@@ -339,3 +342,16 @@ def any_of(seed: int) -> str:
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_is_put_together_stays_harmless(seed: int) -> None:
     assert_harmless(markdown(any_of(seed)))
+
+
+async def test_a_text_that_is_kept_is_shown_though_others_are_rendered_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_markdown, "MOST_KEPT", 200)
+    texts = Markdown()
+    await texts.rendered(["known"])
+    both = asyncio.create_task(texts.rendered(["known", "long " * IN_A_THREAD]))
+    await asyncio.sleep(0)  # it renders what is new in a thread by now
+    await texts.rendered(["other " * 60])
+    known, _ = await both
+    assert "known" in known.html

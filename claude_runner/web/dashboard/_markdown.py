@@ -118,18 +118,18 @@ class Markdown:
 
     async def rendered(self, texts: Sequence[str]) -> list[Rendered]:
         """Return texts as a page shows them: Markdown, and where one is very long, the rest of it as it is."""
-        fresh = {text for text in texts if text not in self._kept}
+        known = {
+            text: self._kept[text] for text in texts if text in self._kept
+        }  # it may go while others are made
+        fresh = {text for text in texts if text not in known}
         if sum(len(text) for text in fresh) > IN_A_THREAD:
             made = await asyncio.to_thread(lambda: {text: _whole(text) for text in fresh})
         else:
             made = {text: _whole(text) for text in fresh}
-        answer = [
-            Rendered(made.get(text) or self._kept.get(text, Markup()), max(0, len(text) - MOST_SHOWN))
-            for text in texts
-        ]
         for text, html in made.items():
             self._keep(text, html)
-        return answer
+        shown = known | made
+        return [Rendered(shown[text], max(0, len(text) - MOST_SHOWN)) for text in texts]
 
     def _keep(self, text: str, html: Markup) -> None:
         if text not in self._kept:
