@@ -7,7 +7,8 @@ see `Growing`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +61,7 @@ class Follower:
         self._gathering = Gathering()
         self._shown: _Shown | None = None
 
-    async def messages(self, after: int, opened: int) -> AsyncIterator[str]:
+    async def messages(self, after: int, opened: int) -> AsyncGenerator[str, None]:
         """Give the messages of the stream: `entries`, or `far` where the page should be loaded again.
 
         Args:
@@ -74,10 +75,11 @@ class Follower:
             if not await self._catch_up(after, opened):
                 yield event("far", "")
                 return
-            async for message in self._news(run, changes):
-                yield message
+            async with aclosing(self._news(run, changes)) as news:
+                async for message in news:
+                    yield message
 
-    async def _news(self, run: Run | None, changes: Subscription) -> AsyncIterator[str]:
+    async def _news(self, run: Run | None, changes: Subscription) -> AsyncGenerator[str, None]:
         """Give what is new of the transcript, for as long as there is the run."""
         is_ended = False
         while run is not None:
@@ -194,7 +196,7 @@ class Follower:
         return "".join(html)
 
 
-async def merged(*sources: AsyncIterator[str]) -> AsyncIterator[str]:
+async def merged(*sources: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     """Give what several sources give, as it comes, until all of them end."""
     coming = {asyncio.ensure_future(anext(source, None)): source for source in sources}
     try:
@@ -210,3 +212,5 @@ async def merged(*sources: AsyncIterator[str]) -> AsyncIterator[str]:
             task.cancel()
         if coming:
             await asyncio.wait(coming)
+        for source in sources:
+            await source.aclose()

@@ -1,7 +1,7 @@
 """Tells open pages what has changed: a stream of events for each (HTML, section 9.2), with names alone, no contents."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
 
@@ -40,7 +40,7 @@ class Live:
         """Answer an open page with the names of topics as things of them change."""
         return self.stream(self.names())
 
-    def stream(self, messages: AsyncIterator[str]) -> Response:
+    def stream(self, messages: AsyncGenerator[str, None]) -> Response:
         """Return the answer that sends messages as they come, until the page is closed or the server ends."""
         if self._open >= MOST_STREAMS:
             return error_answer("busy", "too many pages are open", 503, headers={"Retry-After": "30"})
@@ -50,7 +50,7 @@ class Live:
         """End every stream; pages come back by themselves when there is a server again."""
         self._ending.set()
 
-    async def serve(self, messages: AsyncIterator[str], receive: Receive, send: Send) -> None:
+    async def serve(self, messages: AsyncGenerator[str, None], receive: Receive, send: Send) -> None:
         """Send messages until the client has gone, the server ends, or there are no more."""
         self._open += 1
         sending = asyncio.create_task(self._send(messages, send))
@@ -69,7 +69,7 @@ class Live:
         with suppress(OSError):  # it may have gone
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send(self, messages: AsyncIterator[str], send: Send) -> None:
+    async def _send(self, messages: AsyncGenerator[str, None], send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await _say(send, f"retry: {RETRY_MS}\n\n")
         coming = asyncio.ensure_future(anext(messages, None))
@@ -86,8 +86,9 @@ class Live:
         finally:
             coming.cancel()
             await asyncio.wait({coming})
+            await messages.aclose()  # it waits at a message that was not sent
 
-    async def names(self) -> AsyncIterator[str]:
+    async def names(self) -> AsyncGenerator[str, None]:
         """Give `hello` at once, then the names of topics as things of them change."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         waiting: set[Topic] = set()  # of what changes often
@@ -115,7 +116,7 @@ class Live:
 class _Stream(Response):
     """An answer that goes on."""
 
-    def __init__(self, live: Live, messages: AsyncIterator[str]) -> None:
+    def __init__(self, live: Live, messages: AsyncGenerator[str, None]) -> None:
         super().__init__()
         self._live = live
         self._messages = messages
