@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from claude_runner.web.dashboard import _overview
 from claude_runner.web.dashboard import _words as words
 
 NOW = datetime(2026, 11, 26, 11, 47, 20, tzinfo=UTC)
@@ -96,3 +97,10 @@ def test_a_line_of_markdown_has_no_marks() -> None:
         words.plain("## Report\n- **All** `well`, 2 * 3, a_b_c\n> said")
         == "Report All well, 2 * 3, a_b_c said"
     )
+
+
+def test_the_hours_of_a_timeline_lie_within_it_also_where_the_clocks_go_back() -> None:
+    now = datetime(2026, 10, 24, 7, 30, tzinfo=UTC)
+    ticks = _overview._hours(now, BERLIN)
+    assert [hour for _, hour in ticks] == ["12:00", "15:00", "18:00", "21:00", "00:00", "03:00", "06:00"]
+    assert all(0 < share < 1 for share, _ in ticks)

@@ -1,7 +1,7 @@
 """The first page: what ran, what it cost, what needs the owner, what comes next, and what is going on."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import pairwise
 from operator import add
@@ -121,6 +121,6 @@ def _cost_chart(edges: Sequence[datetime], days: Sequence[Totals]) -> Markup:
 
 def _hours(now: datetime, zone: ZoneInfo) -> list[tuple[float, str]]:
     """Return every third full hour of the owner's clock, where it stands and what it is called."""
-    first = now.astimezone(zone).replace(minute=0, second=0, microsecond=0)
+    first = now.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
     hours = ((first + timedelta(hours=ahead)).astimezone(zone) for ahead in range(1, 25))
     return [((at - now) / AHEAD, f"{at:%H:%M}") for at in hours if at.hour % 3 == 0]
