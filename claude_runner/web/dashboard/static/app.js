@@ -37,8 +37,8 @@ export async function openDialog(name, url) {
   let dialog = document.getElementById(`dialog-${name}`);
   if (dialog?.open) return dialog;
   dialog?.remove();
-  const response = await fetch(url, { headers: { accept: "text/html" } });
-  if (!response.ok) return location.assign(url);
+  const response = await fetch(url, { headers: { accept: "text/html" } }).catch(() => null);
+  if (!response?.ok) return location.assign(url);
   const page = parse(await response.text());
   const body = page.querySelector("[data-dialog-body]");
   if (!body) return location.assign(url);
@@ -120,7 +120,7 @@ function span(seconds) {
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
-export function passTime() {
+function passTime() {
   for (const time of document.querySelectorAll("time[data-relative]")) say(time, away((Date.parse(time.dateTime) - Date.now()) / 1000));
   for (const since of document.querySelectorAll("[data-since]")) say(since, span((Date.now() - Date.parse(since.dataset.since)) / 1000));
 }

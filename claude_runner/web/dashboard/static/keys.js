@@ -42,8 +42,8 @@ let entries = []; // until they have come
 async function known(links) {
   const sections = links.map((link) => ({ name: link.textContent, kind: "page", url: link.getAttribute("href") }));
   const fixed = [{ name: "Quick run", kind: "action", url: "/quick" }, { name: "New job", kind: "action", url: "/jobs/new" }, { name: "New webhook", kind: "action", url: "/webhooks/new" }];
-  const response = await fetch("/palette");
-  return [...sections, ...fixed, ...(response.ok ? await response.json() : [])];
+  const response = await fetch("/palette").catch(() => null);
+  return [...sections, ...fixed, ...(response?.ok ? await response.json() : [])];
 }
 
 // Everything there is, by a few letters of its name
@@ -96,6 +96,10 @@ async function palette(links) {
       at += event.key === "ArrowDown" ? 1 : -1;
       draw();
     } else if (event.key === "Enter" && shown()[at]) location.assign(shown()[at].url);
+    else if (event.key === "Escape") {
+      event.preventDefault(); // which would only empty the field
+      dialog.close();
+    }
   });
   entries = await known(links);
   draw();
