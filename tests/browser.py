@@ -214,7 +214,10 @@ _STANDING: Final = """globalThis.Date = class extends Date {
 
 _SHIFTS: Final = """() => new Promise((done) => {
   const seen = [];
-  const name = ({node}) => node ? `${node.nodeName.toLowerCase()}#${node.id ?? ""}.${node.className ?? ""}` : "?";
+  const place = ({x, y, width, height}) => [x, y, width, height].map(Math.round).join(" ");
+  const name = ({node, previousRect, currentRect}) =>
+    `${node?.nodeName.toLowerCase() ?? "?"}#${node?.id ?? ""}.${node?.className ?? ""} ` +
+    `(${place(previousRect)} to ${place(currentRect)})`;
   const note = (entries) => {
     for (const {value, sources, hadRecentInput} of entries)
       if (!hadRecentInput) seen.push(`${value.toFixed(4)}: ${[...sources].map(name).join(", ")}`);
