@@ -115,6 +115,17 @@ async def test_what_is_in_the_trash_is_listed_with_when_it_goes(app: App, clock:
     assert listed == [(second.id, MORNING + timedelta(minutes=61)), (first.id, MORNING + HOUR)]
 
 
+async def test_a_job_in_the_trash_that_was_spoiled_by_hand_keeps_none_of_the_others_from_being_listed(
+    app: App, clock: FakeClock
+) -> None:
+    spoiled, other = [await app.jobs.add(DRAFT, clock.now()) for _ in range(2)]
+    for job in (spoiled, other):
+        await app.discard_job(job.id)
+    spoil = "UPDATE jobs SET tools = 'x' WHERE id = :id"
+    await app.database.write(lambda c: c.execute(spoil, {"id": spoiled.id}).close())
+    assert [job.id for job, _ in await app.jobs.discarded()] == [other.id]
+
+
 async def test_putting_a_job_into_the_trash_ends_its_runs(waiting: App, clock: FakeClock) -> None:
     job = await waiting.jobs.add(DRAFT, clock.now())
     going_on, pending = await waiting.trigger(job.id), await waiting.trigger(job.id)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from claude_runner.errors import InvalidError
-from claude_runner.jobs._records import Job, job_from
+from claude_runner.jobs._records import Job, job_from, readable
 
 MOST_WORDS: Final = 8
 
@@ -174,13 +174,7 @@ def row(c: sqlite3.Connection, job_id: str) -> JobRow | None:
 
 def failing(c: sqlite3.Connection, limit: int) -> list[Job]:
     """Read the enabled jobs whose last run failed, or that can't be scheduled, latest first."""
-    found = []
-    for job in c.execute(_FAILING, {"limit": limit}):
-        try:
-            found.append(job_from(job))
-        except InvalidError as error:
-            log.warning("a list leaves it out: %s", error)
-    return found
+    return [job for job, _ in readable(c.execute(_FAILING, {"limit": limit}))]
 
 
 def _terms(query: JobQuery) -> tuple[str, dict[str, Any]]:

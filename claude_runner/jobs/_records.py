@@ -1,7 +1,9 @@
 """What a job is: what a person decides about it, and what is stored."""
 
+import logging
 import re
 import sqlite3
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +19,8 @@ from claude_runner.schedule import Schedule, parse
 MAX_NAME: Final = 200
 MAX_PROMPT: Final = 1_000_000
 DEFAULT_TIMEOUT_MINUTES: Final = 30
+
+log = logging.getLogger(__name__)
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 # What is not seen but turns or hides what stands beside it: of a name, which is shown in the middle of other texts.
@@ -164,6 +168,15 @@ def job_from(row: sqlite3.Row) -> Job:
         return _read(row)
     except (ValueError, InvalidError) as error:
         raise InvalidError(f"job {row['id']} was edited by hand and can't be read: {error}") from error
+
+
+def readable(rows: Iterable[sqlite3.Row]) -> Iterator[tuple[Job, sqlite3.Row]]:
+    """Yield jobs with their rows; one that can't be read is logged, and holds up none of the others."""
+    for row in rows:
+        try:
+            yield job_from(row), row
+        except InvalidError as error:
+            log.warning("a list leaves it out: %s", error)
 
 
 def _read(row: sqlite3.Row) -> Job:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from claude_runner.db import from_text, to_text
-from claude_runner.jobs._records import Job, job_from
+from claude_runner.jobs._records import Job, job_from, readable
 
 KEPT_FOR: Final = timedelta(hours=1)
 BATCH: Final = 100  # runs that are deleted at a time: whoever else writes does not wait for all of them
@@ -59,7 +59,7 @@ def restore(c: sqlite3.Connection, job: Job, now: datetime) -> Job | None:
 
 def discarded(c: sqlite3.Connection) -> list[tuple[Job, datetime]]:
     """Read the jobs that are hidden, latest first, with when each is deleted."""
-    return [(job_from(row), from_text(row["removed_at"]) + KEPT_FOR) for row in c.execute(_ALL)]
+    return [(job, from_text(row["removed_at"]) + KEPT_FOR) for job, row in readable(c.execute(_ALL))]
 
 
 def over(c: sqlite3.Connection, now: datetime) -> list[str]:
