@@ -81,9 +81,9 @@ class Asked:
     def yes_or_no(self, name: str) -> bool | None:
         """Return what was chosen, `None` for either."""
         given = self.text(name)
-        if given in {None, "yes", "no"}:
+        if given is None or given in {"yes", "no"}:
             return None if given is None else given == "yes"
-        self.errors[name] = f"{given[:40]!r} is neither yes nor no" if given else ""
+        self.errors[name] = f"{given[:40]!r} is neither yes nor no"
         return None
 
     def instant(self, name: str) -> datetime | None:

@@ -108,9 +108,8 @@ def advice_for(run: Run) -> Advice | None:
 
 
 def line_of(event: StoredEvent) -> Line:
-    """Return an event in a sentence; a kind that is not known here, which a later server wrote, by its name."""
-    tell = _TOLD.get(event.kind)
-    return Line("skip", event.kind, str(dict(event.body))) if tell is None else tell(event.body)
+    """Return in a sentence an event that is neither text nor a call, a result or a count of tokens."""
+    return _TOLD[event.kind](event.body)
 
 
 def _started(body: Body) -> Line:

@@ -12,7 +12,6 @@ from claude_runner.webhooks import Piece, Rendered, checked_fields, read_filter,
 
 LONGEST_PIECE: Final = 2_000  # characters of one that came from outside, or of words between two
 LONGEST: Final = 30_000  # characters in all
-MOST_PIECES: Final = 450  # so many has the longest template, with its words
 
 
 @dataclass(frozen=True, slots=True)
