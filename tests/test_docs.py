@@ -1,15 +1,23 @@
 """What the documentation says is what the code does."""
 
+import asyncio
+import json
+import os
 import re
+import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from claude_runner.config import VARIABLES
+from claude_runner.app import open_app
+from claude_runner.config import VARIABLES, Settings
 from claude_runner.schedule import parse
 from docs import generate
+from tests.oauth import OWNER
+from tests.sites import on_free_port, serving
+from tests.support import FakeAgent
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +48,32 @@ def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b(?=[ `\n)])", README)) <= targets
+
+
+def test_the_readme_names_every_section_of_the_dashboard() -> None:
+    base = (ROOT / "claude_runner/web/dashboard/templates/base.html").read_text(encoding="utf-8")
+    sections = re.findall(r'\("/[a-z]*", "([^"]+)", "[a-z]"\)', base)
+    told = README.partition("## The dashboard")[2].partition("\n## ")[0]
+    assert sections
+    assert [section for section in sections if f"**{section}**" not in told] == []
+
+
+async def test_the_line_of_the_readme_that_asks_the_api_runs_a_prompt(tmp_path: Path) -> None:
+    [line] = re.findall(r"^curl -u .*/api/.*$", README, re.MULTILINE)
+    settings = on_free_port(Settings(home=tmp_path, dashboard=OWNER))
+    async with open_app(settings, agent=FakeAgent()) as app, serving(app) as origin:
+        asked = line.replace("http://localhost:8080", origin)
+        login = {"DASHBOARD_USERNAME": OWNER.name, "DASHBOARD_PASSWORD": OWNER.secret}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-c", asked],
+            env=dict(os.environ) | login,
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+        run = await app.runs.get(json.loads(done.stdout)["id"])
+    assert run.prompt == "Which weekday is it?"
 
 
 def test_what_is_installed_takes_every_python_that_the_readme_promises() -> None:
