@@ -4,11 +4,13 @@ const KEY = "quick-prompt";
 export function start(root) {
   const form = root.querySelector("form[data-quick]");
   const prompt = form.elements.prompt;
-  if (!prompt.value) {
+  const keep = () => sessionStorage.setItem(KEY, prompt.value);
+  if (prompt.value !== prompt.defaultValue) keep(); // it was typed before this had come
+  else if (!prompt.value) {
     prompt.value = sessionStorage.getItem(KEY) ?? "";
     prompt.select();
   }
-  prompt.addEventListener("input", () => sessionStorage.setItem(KEY, prompt.value));
+  prompt.addEventListener("input", keep);
   form.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
