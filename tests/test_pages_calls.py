@@ -11,10 +11,10 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.runs import ClosedCall, NewCall, NewRun, Run, Trigger, Verdict
 from tests.browser import Browsing, flaws, live
-from tests.sites import on_free_port, serving
+from tests.pages import looking
+from tests.sites import on_free_port
 from tests.support import FakeAgent, FakeClock, running
 
-BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 FOUND = {"X-Live": "found"}
 
 
@@ -23,8 +23,7 @@ async def site(tmp_path: Any, clock: FakeClock) -> AsyncIterator[tuple[App, http
     settings = replace(on_free_port(Settings(home=tmp_path)), shutdown_grace_seconds=0.0)
     async with (
         open_app(settings, agent=FakeAgent(FakeAgent.wait_for_stop), clock=clock) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER, follow_redirects=True) as client,
+        looking(app, follow_redirects=True) as client,
     ):
         yield app, client
 

@@ -14,10 +14,9 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Login, Settings
 from claude_runner.hub import Topic
 from claude_runner.web.dashboard._forms import Notice, go_to
-from tests.sites import on_free_port, serving
+from tests.pages import looking
+from tests.sites import on_free_port
 from tests.support import PATIENCE, FakeAgent, FakeClock
-
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
@@ -25,8 +24,7 @@ async def site(tmp_path: Any) -> AsyncIterator[tuple[App, httpx2.AsyncClient]]:
     settings = on_free_port(Settings(home=tmp_path))
     async with (
         open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
+        looking(app) as client,
     ):
         yield app, client
 
@@ -53,8 +51,7 @@ async def test_everything_stands_behind_the_login(tmp_path: Any, path: str) -> N
     settings = on_free_port(Settings(home=tmp_path, dashboard=Login("ada", "correct horse")))
     async with (
         open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
+        looking(app) as client,
     ):
         answer = await client.get(path)
         assert answer.status_code == 401
@@ -95,8 +92,7 @@ async def test_a_person_who_is_not_let_in_is_not_told_whether_a_page_is_there(tm
     settings = on_free_port(Settings(home=tmp_path, dashboard=Login("ada", "correct horse")))
     async with (
         open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
+        looking(app) as client,
     ):
         assert {(await client.get(path)).status_code for path in ("/jobs/0", "/nothing")} == {401}
 

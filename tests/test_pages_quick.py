@@ -14,13 +14,13 @@ from claude_runner.config import Settings
 from claude_runner.permissions import Profile
 from claude_runner.runs import NewRun, Run, RunQuery, Trigger
 from tests.browser import Browsing, comes, flaws
-from tests.sites import on_free_port, serving
+from tests.pages import looking
+from tests.sites import on_free_port
 from tests.support import FakeAgent
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 HOSTILE: Final = "</textarea><script>alert(1)</script>"
 
 
@@ -29,8 +29,7 @@ async def site(tmp_path: Any) -> AsyncIterator[tuple[App, httpx2.AsyncClient]]:
     settings = on_free_port(Settings(home=tmp_path))
     async with (
         open_app(settings, agent=FakeAgent()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
+        looking(app) as client,
     ):
         yield app, client
 
@@ -165,8 +164,7 @@ async def test_a_rehearsal_reports_and_keeps_the_form(owner: Settings) -> None:
     settings = on_free_port(owner)
     async with (
         open_app(settings, agent=ClaudeAgent(settings)) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER, timeout=60) as client,
+        looking(app) as client,
     ):
         page = await client.post("/quick", data={"prompt": "Say hello.", "do": "rehearse"})
         assert await all_runs(app) == []

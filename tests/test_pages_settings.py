@@ -16,10 +16,10 @@ from claude_runner.config import Settings
 from claude_runner.db import to_text
 from claude_runner.permissions import Profile
 from claude_runner.settings import Budgets, FollowUpCaps
-from tests.sites import on_free_port, serving
+from tests.pages import looking
+from tests.sites import on_free_port
 from tests.support import FakeAgent, FakeClock
 
-BROWSER = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 CLIENT = "https://client.example/with/a/path?and=query"
 
 
@@ -68,8 +68,7 @@ async def owner(tmp_path: Path) -> AsyncIterator[Owner]:
     settings = on_free_port(Settings(home=tmp_path, environment=environment))
     async with (
         open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as http,
+        looking(app) as http,
     ):
         yield Owner(app, http)
 

@@ -17,11 +17,11 @@ from claude_runner.permissions import Profile
 from claude_runner.runs import RunFilter
 from claude_runner.web.dashboard._deliveries import LONGEST_SHOWN
 from claude_runner.webhooks import Signature, Verdict, Webhook
-from tests.sites import on_free_port, serving
+from tests.pages import looking
+from tests.sites import on_free_port
 from tests.support import FakeAgent, FakeClock
 from tests.webhooks import SECRET, Service, signed
 
-BROWSER = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 HOSTILE = (
     '<script>alert(1)</script><img src=x onerror=alert(1)> \x1b[31mred \u202egnp.exe "></textarea></select>'
 )
@@ -105,8 +105,7 @@ async def visitor(tmp_path: Path) -> AsyncIterator[Visitor]:
     settings = on_free_port(Settings(home=tmp_path))
     async with (
         open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as http,
+        looking(app) as http,
     ):
         yield Visitor(app, http)
 
