@@ -3,62 +3,21 @@
 import gzip
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx2
 import pytest
 
 from claude_runner import jobs
-from claude_runner.app import App, open_app
-from claude_runner.config import Settings
 from claude_runner.jobs import Fate, Job, Occurrence
-from tests.parts import drafted
-from tests.sites import on_free_port, serving
-from tests.support import MORNING, FakeAgent, FakeClock, ended, until
+from tests.pages import Site, open_site
+from tests.support import MORNING, ended, until
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TODAY = datetime(2026, 11, 23, tzinfo=UTC)  # a Monday
-
-
-@dataclass
-class Site:
-    """The dashboard of an application whose clock stands still, at 08:59:30 UTC on a Monday."""
-
-    app: App
-    clock: FakeClock
-    client: httpx2.AsyncClient
-
-    async def job(self, **changes: Any) -> Job:
-        return await self.app.jobs.add(drafted(**changes), self.clock.now())
-
-    async def became(self, job: Job, at: datetime, fate: Fate, **more: Any) -> None:
-        """Write down what became of a slot."""
-        occurrence = Occurrence(at, fate, **more)
-        await self.app.database.write(lambda c: jobs.record(c, job.id, occurrence))
-
-    async def see(self, path: str, status: int = 200) -> str:
-        answer = await self.client.get(path)
-        assert answer.status_code == status, answer.text
-        return unescape(answer.text)
-
-
-@asynccontextmanager
-async def open_site(home: Path) -> AsyncIterator[Site]:
-    clock, agent = FakeClock(), FakeAgent()
-    async with (
-        open_app(on_free_port(Settings(home=home)), agent=agent, clock=clock) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
-    ):
-        await app.stored.change({"timezone": "UTC"})
-        yield Site(app, clock, client)
 
 
 @pytest.fixture
@@ -72,6 +31,12 @@ async def still(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]
     """What tests share that change nothing in it."""
     async with open_site(tmp_path_factory.mktemp("still")) as site:
         yield site
+
+
+async def became(site: Site, job: Job, at: datetime, fate: Fate, **more: Any) -> None:
+    """Write down what became of a slot."""
+    occurrence = Occurrence(at, fate, **more)
+    await site.app.database.write(lambda c: jobs.record(c, job.id, occurrence))
 
 
 def told(page: str, day: str) -> str:
@@ -108,8 +73,8 @@ async def test_the_days_to_come_tell_how_often_jobs_fire(site: Site) -> None:
 async def test_the_days_that_have_been_tell_what_became_of_slots_and_what_they_cost(site: Site) -> None:
     job = await site.job()
     await ended(site.app, (await site.app.trigger(job.id)).id)
-    await site.became(job, TODAY - DAY, Fate.MISSED, count=3, until=TODAY - HOUR)
-    await site.became(job, TODAY - 2 * DAY, Fate.SKIPPED_OVERLAP)
+    await became(site, job, TODAY - DAY, Fate.MISSED, count=3, until=TODAY - HOUR)
+    await became(site, job, TODAY - 2 * DAY, Fate.SKIPPED_OVERLAP)
 
     page = await site.see("/calendar")
 
@@ -167,8 +132,8 @@ async def test_an_open_month_is_asked_for_in_few_bytes(site: Site) -> None:
     await site.job(cron="*/5 * * * *")
     for number in range(42):
         job = await site.job(name=f"Job {number}")
-        await site.became(job, MORNING - number * DAY, Fate.MISSED)
-        await site.became(job, MORNING - number * DAY + HOUR, Fate.SKIPPED_PAUSED)
+        await became(site, job, MORNING - number * DAY, Fate.MISSED)
+        await became(site, job, MORNING - number * DAY + HOUR, Fate.SKIPPED_PAUSED)
     answer = await site.client.get("/calendar", headers={"X-Live": "month"})
     assert len(gzip.compress(answer.content, 3)) <= 5 * 1024
 
@@ -178,9 +143,9 @@ async def test_an_open_month_is_asked_for_in_few_bytes(site: Site) -> None:
 
 async def test_a_day_shows_its_slots_in_order_with_what_became_of_them(site: Site) -> None:
     late, early = await site.job(name="Late"), await site.job(name="Early <b>")
-    await site.became(late, TODAY - HOUR, Fate.MISSED, reason="no server was at work")
-    await site.became(
-        early, TODAY - 20 * HOUR, Fate.SKIPPED_OVERLAP, reason="the last run was still going on"
+    await became(site, late, TODAY - HOUR, Fate.MISSED, reason="no server was at work")
+    await became(
+        site, early, TODAY - 20 * HOUR, Fate.SKIPPED_OVERLAP, reason="the last run was still going on"
     )
 
     raw = (await site.client.get("/calendar/2026-11-22")).text
@@ -209,7 +174,7 @@ async def test_a_slot_that_ran_leads_to_its_run(site: Site) -> None:
 async def test_many_slots_of_an_hour_that_are_alike_are_one_entry(site: Site) -> None:
     job = await site.job(name="Often")
     for number in range(20):
-        await site.became(job, TODAY - DAY + number * MINUTE, Fate.MISSED, reason="asleep")
+        await became(site, job, TODAY - DAY + number * MINUTE, Fate.MISSED, reason="asleep")
     page = await site.see("/calendar/2026-11-22")
     assert page.count('<th scope="row"><a href="/jobs/') == 1
     assert '<span class="muted">20 times</span>' in page
@@ -217,7 +182,7 @@ async def test_many_slots_of_an_hour_that_are_alike_are_one_entry(site: Site) ->
 
 async def test_several_slots_that_were_written_as_one_say_how_many(site: Site) -> None:
     job = await site.job()
-    await site.became(job, TODAY - 2 * DAY, Fate.MISSED, count=None, until=TODAY - HOUR)
+    await became(site, job, TODAY - 2 * DAY, Fate.MISSED, count=None, until=TODAY - HOUR)
     page = await site.see("/calendar/2026-11-22")
     assert "more than 100 times" in page
     assert "21 Nov 00:00" in page
@@ -226,7 +191,7 @@ async def test_several_slots_that_were_written_as_one_say_how_many(site: Site) -
 async def test_a_day_with_more_slots_than_are_shown_goes_on_later(site: Site) -> None:
     job = await site.job(name="Often")
     for number in range(700):
-        await site.became(job, TODAY - DAY + number * MINUTE, Fate.MISSED, reason=f"reason {number}")
+        await became(site, job, TODAY - DAY + number * MINUTE, Fate.MISSED, reason=f"reason {number}")
     path, seen = "/calendar/2026-11-22", []
     for _ in range(8):
         page = await site.see(path)
@@ -241,7 +206,7 @@ async def test_a_day_with_more_slots_than_are_shown_goes_on_later(site: Site) ->
 async def test_hundreds_of_slots_at_one_instant_do_not_hold_the_day_up(site: Site) -> None:
     for number in range(121):
         job = await site.job(name=f"Job {number}")
-        await site.became(job, TODAY - DAY + HOUR, Fate.MISSED)
+        await became(site, job, TODAY - DAY + HOUR, Fate.MISSED)
     page = await site.see("/calendar/2026-11-22")
     assert 'href="/calendar/2026-11-22?from=2026-11-22T01%3A00%3A01Z">Later' in page
 
@@ -266,7 +231,7 @@ async def test_what_is_to_come_is_listed_and_what_comes_often_is_one_entry(site:
 
 async def test_today_begins_with_what_was_and_goes_on_with_what_comes(site: Site) -> None:
     job = await site.job(name="Hourly", cron="0 * * * *")
-    await site.became(job, TODAY + 8 * HOUR, Fate.MISSED)
+    await became(site, job, TODAY + 8 * HOUR, Fate.MISSED)
     page = await site.see("/calendar/2026-11-23")
     assert page.index("What became of its slots") < page.index("To come</h2>")
     assert page.count(">Hourly</a>") == 1 + 15

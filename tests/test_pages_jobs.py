@@ -1,82 +1,34 @@
 """The pages of jobs: the list, one job, its form, and what its buttons do."""
 
 import gzip
-import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx2
 import pytest
 
-from claude_runner.app import App, open_app
-from claude_runner.config import Settings
 from claude_runner.jobs import Job
 from claude_runner.runs import Ending, RunQuery, State
-from claude_runner.web.dashboard._folders import SHOWN, listing
-from tests.parts import drafted
-from tests.sites import on_free_port, serving
-from tests.support import FakeAgent, FakeClock, ended, running
+from tests.pages import Site, open_site
+from tests.support import FakeAgent, ended, running
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 MINUTE = timedelta(minutes=1)
-
-
-@dataclass
-class Site:
-    """The dashboard of an application whose clock stands still, and a browser that looks at it."""
-
-    app: App
-    clock: FakeClock
-    client: httpx2.AsyncClient
-
-    async def job(self, **changes: Any) -> Job:
-        return await self.app.jobs.add(drafted(**changes), self.clock.now())
-
-    async def see(self, path: str, status: int = 200) -> str:
-        """What a page says."""
-        answer = await self.client.get(path)
-        assert answer.status_code == status, answer.text
-        return unescape(answer.text)
-
-    async def send(self, path: str, **fields: Any) -> httpx2.Response:
-        return await self.client.post(path, data=fields)
-
-    async def sent(self, path: str, **fields: Any) -> str:
-        """Send a form that is taken; where the browser goes next."""
-        answer = await self.send(path, **fields)
-        assert answer.status_code == 303, answer.text
-        return str(answer.headers["location"])
-
-
-@asynccontextmanager
-async def open_site(home: Path) -> AsyncIterator[Site]:
-    clock, agent = FakeClock(), FakeAgent()
-    async with (
-        open_app(on_free_port(Settings(home=home)), agent=agent, clock=clock) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
-    ):
-        await app.stored.change({"timezone": "Europe/Berlin"})
-        yield Site(app, clock, client)
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(tmp_path) as site:
+    async with open_site(tmp_path, "Europe/Berlin") as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 async def still(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """What tests share that change nothing in it."""
-    async with open_site(tmp_path_factory.mktemp("still")) as site:
+    async with open_site(tmp_path_factory.mktemp("still"), "Europe/Berlin") as site:
         yield site
 
 
@@ -340,70 +292,24 @@ async def test_the_notes_and_the_last_failure_of_a_job_are_shown(tmp_path: Path)
     async def fail(*_: Any) -> Ending:
         return Ending(State.ERROR, error="the moon was full <i>", reason="agent_crashed")
 
-    async with (
-        open_app(on_free_port(Settings(home=tmp_path)), agent=FakeAgent(fail), clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
-    ):
-        job = await app.jobs.add(drafted(), app.clock.now())
-        await ended(app, (await app.trigger(job.id)).id)
-        page = (await client.get(f"/jobs/{job.id}")).text
+    async with open_site(tmp_path, agent=FakeAgent(fail)) as site:
+        job = await site.job()
+        await ended(site.app, (await site.app.trigger(job.id)).id)
+        page = (await site.client.get(f"/jobs/{job.id}")).text
     assert "the moon was full &lt;i&gt;" in page
     assert "failed: agent crashed" in page
     assert '<span class="badge bad">failing</span>' in page
 
 
 async def test_a_job_that_is_running_says_so_and_leads_to_its_run(tmp_path: Path) -> None:
-    agent = FakeAgent(FakeAgent.wait_for_stop)
-    async with (
-        open_app(on_free_port(Settings(home=tmp_path)), agent=agent, clock=FakeClock()) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER) as client,
-    ):
-        job = await app.jobs.add(drafted(), app.clock.now())
-        run = await running(app, (await app.trigger(job.id)).id)
+    async with open_site(tmp_path, agent=FakeAgent(FakeAgent.wait_for_stop)) as site:
+        job = await site.job()
+        run = await running(site.app, (await site.app.trigger(job.id)).id)
         for path in ("/jobs", f"/jobs/{job.id}", "/jobs?state=running"):
-            assert f'<a class="badge run" href="/runs/{run.id}">running</a>' in (await client.get(path)).text
+            assert f'<a class="badge run" href="/runs/{run.id}">running</a>' in await site.see(path)
 
 
 # The folder
-
-
-def test_the_files_of_a_folder_are_listed_and_no_link_is_followed(tmp_path: Path) -> None:
-    secret, folder = tmp_path / "secret", tmp_path / "folder"
-    secret.mkdir()
-    (secret / "password").write_text("hunter2")
-    (folder / "reports").mkdir(parents=True)
-    (folder / "reports" / "today.md").write_text("all is well")
-    (folder / "way out").symlink_to(secret)
-    (folder / "turned\u202earound\x1b\n").write_text("")
-    os.utime(folder / "reports" / "today.md", (1e12, 1e12))
-
-    found = {entry.path: entry for entry in listing(folder).entries}
-
-    assert sorted(found) == [
-        "reports/today.md",
-        "turned[U+202E]around\N{SYMBOL FOR ESCAPE}\N{SYMBOL FOR LINE FEED}",
-        "way out",
-    ]
-    assert found["reports/today.md"].size == 11
-    assert found["way out"].kind == "link"
-
-
-def test_a_folder_that_is_a_link_itself_is_not_looked_into(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert not listing(tmp_path / "link").entries
-    assert not listing(tmp_path / "nowhere").entries
-
-
-def test_a_folder_of_thousands_of_files_is_listed_in_part(tmp_path: Path) -> None:
-    for number in range(2_100):
-        (tmp_path / f"{number}").touch()
-    found = listing(tmp_path)
-    assert len(found.entries) == SHOWN
-    assert not found.is_whole
 
 
 async def test_the_folder_of_a_job_is_shown(site: Site) -> None:

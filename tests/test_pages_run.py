@@ -2,60 +2,37 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from bs4 import BeautifulSoup, Tag
 
-from claude_runner.agent import Listener, Order, Stop
 from claude_runner.agent._endings import CRASHED, RULES, SERVERS_MISSING
-from claude_runner.app import App, open_app
-from claude_runner.config import Settings
+from claude_runner.app import App
 from claude_runner.jobs import JobDraft
-from claude_runner.runs import Ending, Event, EventKind, NewRun, Run, State, Tokens, Trigger
+from claude_runner.runs import Ending, EventKind, State
 from claude_runner.web.dashboard import _transcript
 from claude_runner.web.dashboard._run_words import _ADVICE
-from tests.sites import on_free_port, serving
-from tests.support import PATIENCE, FakeAgent, FakeClock, ended, running
-from tests.test_markdown import HOSTILE, WHOLE, pieces_of
-
-BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
-TEXT, THINKING, USE, RESULT = EventKind.TEXT, EventKind.THINKING, EventKind.TOOL_USE, EventKind.TOOL_RESULT
-DONE = Ending(State.FINISHED, output="All **done**.", tokens=Tokens(1200, 34, 20_000, 500), cost_usd=0.0843)
-
-Told = tuple[EventKind, Mapping[str, Any]]
-
-
-class Story:
-    """An agent that says what a test has it say, and ends when it has it end."""
-
-    def __init__(self) -> None:
-        self._coming: asyncio.Queue[Told | Ending] = asyncio.Queue()
-
-    def says(self, *told: Told) -> None:
-        for each in told:
-            self._coming.put_nowait(each)
-
-    def ends(self, ending: Ending = DONE) -> None:
-        self._coming.put_nowait(ending)
-
-    async def act(self, _order: Order, listener: Listener, stop: Stop) -> Ending:
-        listener.started()
-        stopping = asyncio.create_task(stop.requested.wait())
-        while True:
-            coming = asyncio.create_task(self._coming.get())
-            await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done() and stop.cause is not None:
-                coming.cancel()
-                return Ending(stop.cause.state, error=stop.cause.error, reason=stop.cause.reason)
-            told = coming.result()
-            if isinstance(told, Ending):
-                stopping.cancel()
-                return told
-            listener.happened(*told)
+from tests.stories import (
+    RESULT,
+    THINKING,
+    Story,
+    begun,
+    items,
+    one,
+    page_of,
+    ran,
+    result,
+    telling,
+    text,
+    use,
+    words,
+    written,
+)
+from tests.support import PATIENCE, FakeClock, ended
+from tests.test_markdown import HOSTILE
 
 
 @pytest.fixture
@@ -65,15 +42,10 @@ def story() -> Story:
 
 @pytest.fixture
 async def site(
-    tmp_path: Any, story: Story, clock: FakeClock
+    tmp_path: Path, story: Story, clock: FakeClock
 ) -> AsyncIterator[tuple[App, httpx2.AsyncClient]]:
-    settings = on_free_port(Settings(home=tmp_path, shutdown_grace_seconds=0.1))
-    async with (
-        open_app(settings, agent=FakeAgent(story.act), clock=clock) as app,
-        serving(app) as origin,
-        httpx2.AsyncClient(base_url=origin, headers=BROWSER, timeout=PATIENCE) as client,
-    ):
-        yield app, client
+    async with telling(tmp_path, story, clock) as site:
+        yield site
 
 
 @pytest.fixture
@@ -84,133 +56,6 @@ def app(site: tuple[App, httpx2.AsyncClient]) -> App:
 @pytest.fixture
 def client(site: tuple[App, httpx2.AsyncClient]) -> httpx2.AsyncClient:
     return site[1]
-
-
-def text(words: str, block: int = 1) -> Told:
-    return TEXT, {"block": block, "text": words}
-
-
-def use(call_id: str, name: str = "Read", **arguments: Any) -> Told:
-    return USE, {"id": call_id, "name": name, "input": arguments}
-
-
-def result(call_id: str, content: str = "fine", *, is_error: bool = False) -> Told:
-    return RESULT, {"id": call_id, "is_error": is_error, "content": content}
-
-
-async def begun(app: App, prompt: str = "Do it.", **more: Any) -> str:
-    return await app.runs.add(NewRun(prompt, Trigger.QUICK, **more), app.clock.now())
-
-
-async def ran(app: App, story: Story, *told: Told, ending: Ending = DONE, **more: Any) -> Run:
-    """Have a run say something and end."""
-    story.says(*told)
-    story.ends(ending)
-    return await ended(app, await begun(app, **more))
-
-
-async def written(app: App, *told: Told) -> str:
-    """Have a run say a great deal at once, as a row of each, and leave it running."""
-    run_id = await begun(app)
-    run = await running(app, run_id)
-    await app.runs.record(run, [Event(kind, body, app.clock.now()) for kind, body in told])
-    return run_id
-
-
-async def page_of(client: httpx2.AsyncClient, path: str, part: str = "") -> BeautifulSoup:
-    answer = await client.get(path, headers={"X-Live": part} if part else {})
-    assert answer.status_code == 200, answer.text
-    return BeautifulSoup(answer.text, "html.parser")
-
-
-def items(page: BeautifulSoup) -> list[Tag]:
-    return page.select("#transcript > li, body > li, li[id^=e-]")
-
-
-def words(tag: Tag) -> str:
-    return " ".join(tag.get_text(" ").split())
-
-
-def one(page: BeautifulSoup | Tag, selector: str) -> Tag:
-    [found] = page.select(selector)
-    return found
-
-
-class Reader:
-    """An open page: what it showed at first, and what has come since.
-
-    Attributes:
-        items: The entries of the transcript, as markup.
-        last: The number of the last event that has come.
-        names: The kinds of messages that have come.
-    """
-
-    def __init__(self, page: BeautifulSoup) -> None:
-        self.items = {str(item["id"]): item for item in items(page)}
-        self.url = str(one(page, "body")["data-stream"])
-        self.last = ""
-        self.names: list[str] = []
-
-    def shown(self) -> list[str]:
-        return [words(item) for item in self.items.values()]
-
-    def take(self, name: str, data: str, event_id: str) -> None:
-        self.names.append(name)
-        if name != "entries":
-            return
-        self.last = event_id
-        for item in BeautifulSoup(data, "html.parser").select("li[id^=e-]"):
-            if item.has_attr("data-grow"):
-                self._grow(self.items[str(item["id"])], item)
-            else:
-                self.items[str(item["id"])] = item
-
-    def _grow(self, old: Tag, news: Tag) -> None:
-        for part in [*one(news, "[data-text]").contents]:
-            one(old, "[data-text]").append(part)
-        tail = one(old, "[data-tail]")
-        tail.clear()
-        for part in [*one(news, "[data-tail]").contents]:
-            tail.append(part)
-        for length in old.select("[data-length]"):
-            length.string = one(news, "[data-length]").text
-
-    @asynccontextmanager
-    async def reading(self, client: httpx2.AsyncClient) -> AsyncIterator["_Stream"]:
-        headers = {"Last-Event-ID": self.last} if self.last else {}
-        async with client.stream("GET", self.url, headers=headers) as answer:
-            assert answer.status_code == 200
-            yield _Stream(self, answer.aiter_lines())
-
-
-class _Stream:
-    def __init__(self, reader: Reader, lines: AsyncIterator[str]) -> None:
-        self._reader = reader
-        self._lines = lines
-
-    async def until(self, words: str) -> None:
-        """Read until the page shows something, or a message of that name has come."""
-        async with asyncio.timeout(PATIENCE):
-            while words not in " ".join(self._reader.shown()) and words not in self._reader.names:
-                await self._message()
-
-    async def _message(self) -> None:
-        name, event_id, data = "", "", list[str]()
-        async for line in self._lines:
-            field, _, value = line.partition(": ")
-            if field == "event":
-                name = value
-            elif field == "data":
-                data.append(value)
-            elif field == "id":
-                event_id = value
-            elif not line and name:
-                return self._reader.take(name, "\n".join(data), event_id)
-        raise AssertionError("the stream has ended")
-
-
-async def opened(client: httpx2.AsyncClient, run_id: str) -> Reader:
-    return Reader(await page_of(client, f"/runs/{run_id}"))
 
 
 async def test_a_page_says_what_ran_how_it_went_and_what_it_cost(
@@ -447,164 +292,6 @@ async def test_what_is_long_and_folded_is_on_a_page_of_its_own(
         assert said in words(one(whole, f"#{item['id']}"))
     assert (await client.get(f"/runs/{run.id}/steps/99")).status_code == 404
     assert "Step 1" in one(await page_of(client, f"/runs/{run.id}/steps/1"), "h1").text
-
-
-async def test_an_open_page_shows_what_happens_as_it_happens(
-    app: App, client: httpx2.AsyncClient, story: Story
-) -> None:
-    run_id = await begun(app)
-    await running(app, run_id)
-    reader = await opened(client, run_id)
-    assert reader.shown() == []
-    async with reader.reading(client) as stream:
-        story.says((THINKING, {"block": 1, "text": "I think "}))
-        await stream.until("8 characters")
-        story.says((THINKING, {"block": 1, "text": "a lot."}), text("**One", 2))
-        await stream.until("One")
-        story.says(text("** word.\n\nAnd ", 2))
-        await stream.until("And")
-        story.says(use("a", command="ls"))
-        await stream.until("running")
-        story.says(result("a", "README.md"), text("Done.", 3))
-        await stream.until("Done.")
-        story.ends()
-        await ended(app, run_id)
-    assert [item.text for item in reader.items["e-3"].select("strong")] == [
-        "One word."
-    ] or "One word." in " ".join(reader.shown())
-    assert reader.shown() == (await opened(client, run_id)).shown()
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_a_page_that_followed_a_text_shows_what_one_that_comes_later_shows(
-    app: App, client: httpx2.AsyncClient, story: Story, seed: int
-) -> None:
-    run_id = await begun(app)
-    await running(app, run_id)
-    reader = await opened(client, run_id)
-    async with reader.reading(client) as stream:
-        for number, piece in enumerate(pieces_of(WHOLE, seed=seed)):
-            story.says(text(piece))
-            if number % 7 == 0:
-                await asyncio.sleep(0.02)  # so that pieces come in several messages
-        story.says(use("end"))
-        await stream.until("running")
-    assert reader.shown() == (await opened(client, run_id)).shown()
-    assert one(reader.items["e-1"], "[data-text]").select("table, ol, pre, blockquote")
-    story.ends()
-
-
-async def test_a_block_that_was_shown_as_it_came_is_rendered_when_it_is_whole(
-    app: App, client: httpx2.AsyncClient, story: Story
-) -> None:
-    run_id = await begun(app)
-    await running(app, run_id)
-    reader = await opened(client, run_id)
-    async with reader.reading(client) as stream:
-        story.says(text("Look:\n\n```\n"))
-        await stream.until("Look")
-        for number in range(4):
-            story.says(text(f"line {number} of a listing\n" * 100))
-            await stream.until(f"line {number}")
-        assert reader.items["e-1"].select("span.raw")
-        story.says(text("```\n\n**The end.**"), use("a"))
-        await stream.until("running")
-    assert not reader.items["e-1"].select("span.raw")
-    assert one(reader.items["e-1"], "strong").text == "The end."
-    story.ends()
-
-
-async def test_a_cut_stream_goes_on_where_it_was_cut(
-    app: App, client: httpx2.AsyncClient, story: Story
-) -> None:
-    run_id = await begun(app)
-    await running(app, run_id)
-    story.says(text("one, "), use("a"))
-    await running(app, run_id, said="one")
-    reader = await opened(client, run_id)
-    for cut in range(6):
-        async with reader.reading(client) as stream:
-            story.says(text(f"cut {cut}, ", 2 + cut // 3))
-            await stream.until(f"cut {cut},")
-        story.says(text(f"unseen {cut}, ", 2 + cut // 3))
-        await running(app, run_id, said=f"unseen {cut}")
-    async with reader.reading(client) as stream:
-        story.says(result("a"), text("the end", 9))
-        await stream.until("the end")
-    shown = reader.shown()
-    assert shown == (await opened(client, run_id)).shown()
-    for cut in range(6):
-        assert " ".join(shown).count(f"cut {cut},") == 1
-        assert " ".join(shown).count(f"unseen {cut},") == 1
-    story.ends()
-
-
-async def test_a_result_finds_its_call_however_long_ago_it_was_made(
-    app: App, client: httpx2.AsyncClient, story: Story
-) -> None:
-    run_id = await written(app, use("long", "Task"), *(text(f"{number} ", number) for number in range(700)))
-    reader = await opened(client, run_id)
-    async with reader.reading(client) as stream:
-        story.says(result("long", "at last"))
-        await stream.until("at last")
-    assert "Task" in words(reader.items["e-1"])
-    story.ends()
-
-
-async def test_a_call_without_an_answer_is_no_longer_running_once_the_run_has_ended(
-    app: App, client: httpx2.AsyncClient, story: Story
-) -> None:
-    run_id = await begun(app)
-    await running(app, run_id)
-    reader = await opened(client, run_id)
-    async with reader.reading(client) as stream:
-        story.says(use("a"))
-        await stream.until("running")
-        assert (await client.post(f"/runs/{run_id}/stop")).status_code == 303
-        await stream.until("no answer")
-    assert (await app.runs.get(run_id)).state is State.CANCELLED
-
-
-async def test_a_page_that_is_far_behind_is_loaded_again(app: App, client: httpx2.AsyncClient) -> None:
-    run_id = await begun(app)
-    await running(app, run_id)
-    reader = await opened(client, run_id)
-    run = await app.runs.get(run_id)
-    await app.runs.record(run, [Event(*text(f"{n}", n), app.clock.now()) for n in range(2_000)])
-    async with reader.reading(client) as stream:
-        await stream.until("far")
-    assert reader.shown() == []
-
-
-async def test_a_burst_comes_as_few_messages(app: App, client: httpx2.AsyncClient) -> None:
-    run_id = await begun(app)
-    run = await running(app, run_id)
-    reader = await opened(client, run_id)
-    async with reader.reading(client) as stream:
-        for number in range(60):
-            await app.runs.record(run, [Event(*text(f"piece {number}; "), app.clock.now())])
-        await stream.until("piece 59;")
-    assert reader.names.count("entries") < 40
-    assert "piece 0; piece 1;" in reader.shown()[0]
-
-
-async def test_a_run_that_is_not_there_is_not_found_and_an_open_page_learns_so(
-    app: App, client: httpx2.AsyncClient, story: Story
-) -> None:
-    job = await app.jobs.add(JobDraft("Morning", "0 9 * * *", "say good morning", "UTC"), app.clock.now())
-    run = await app.trigger(job.id)
-    story.ends()
-    await ended(app, run.id)
-    reader = await opened(client, run.id)
-    async with reader.reading(client) as stream:
-        await stream.until("hello")
-        await app.remove_job(job.id)
-        await stream.until("changed")  # it looks for its parts then, and
-        answer = await client.get(f"/runs/{run.id}")
-        assert answer.status_code == 404
-        assert "it may have been deleted with its job" in answer.text
-    async with reader.reading(client) as stream:  # loads the page anew also where it comes back later
-        await stream.until("hello")
 
 
 async def test_a_form_that_is_sent_twice_runs_it_again_once(
