@@ -72,7 +72,6 @@ async def test_what_was_changed_is_read_in_the_form_in_which_it_is_used(stored: 
     )
     assert await stored.allowed_tools() == ("Read", "Grep")
     assert await stored.webhook_base_url() == "https://runner.example.com"
-    assert await stored.default_model() == "sonnet"
     assert await stored.install_dependencies()
 
 

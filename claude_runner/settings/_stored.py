@@ -80,10 +80,6 @@ class StoredSettings:
                 self._hub.publish(Topic.SETTINGS, key)
         return after
 
-    async def default_model(self) -> str | None:
-        """Return the model of whatever names none, `None` for Claude Code's own default."""
-        return await self._db.read(default_model)
-
     async def allowed_tools(self) -> tuple[str, ...]:
         """Return the built-in tools that jobs may use, in the owner's order."""
         return await self._db.read(allowed_tools)
