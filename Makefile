@@ -6,6 +6,7 @@
 # make soak   keep five servers on one home under load for five minutes, their leaders killed
 # make bundle pack the bundle that Claude Desktop installs, into dist/
 # make docs   write the generated parts of the README anew
+# make screenshots take the README's pictures of the pages anew
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +19,7 @@ ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
 $(shell rm -f $(VENV)/*.ready)
 endif
 
-.PHONY: demo run config test check bench soak bundle docs constraints
+.PHONY: demo run config test check bench soak bundle docs screenshots constraints
 
 demo: $(VENV)/run.ready
 	@$(RUN) server.py --demo
@@ -54,6 +55,10 @@ bundle: $(VENV)/run.ready
 
 docs: $(VENV)/dev.ready
 	@$(RUN) -m docs.generate
+
+screenshots: $(VENV)/dev.ready
+	@sh tests/system-packages.sh
+	@SCREENSHOTS=1 $(RUN) -m pytest -q -n 2 tests/test_browser_pages.py -k "flaw"
 
 constraints: $(VENV)/dev.ready
 	@( echo '# What the requirements bring in turn, pinned. Made by: make constraints'; $(RUN) -m pip freeze ) >constraints.new

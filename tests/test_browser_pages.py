@@ -1,9 +1,10 @@
 """Every page in a real browser: light and dark, on a phone and on a desk, without a flaw, and still while it loads."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -11,6 +12,7 @@ from claude_runner.app import App
 from claude_runner.hub import Topic
 from claude_runner.web.dashboard import Dashboard
 from tests.browser import DESK, PHONE, Browsing, Scheme, drawn_bare, flaws, live, overflowing, shifts
+from tests.pictures import smaller
 from tests.showcase import NOW, Showcase, showcase
 
 if TYPE_CHECKING:
@@ -69,12 +71,31 @@ NO_PAGES: Final = frozenset(
 WIDTHS: Final = (DESK, PHONE)
 SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
 PICTURES: Final = Path(__file__).parent.parent / "docs" / "screenshots"
-# Those that are kept: what it shows, where, and how.
+TALLEST: Final = 1_200  # pixels of a page that are kept
+LARGEST: Final = 150_000  # bytes of a picture
+RUN: Final = "/runs/{shown.told}"
+# Those that are kept, by name: what it shows, how wide, and how. `make screenshots` makes them.
 KEPT: Final[dict[str, tuple[str, int, Scheme]]] = {
     "overview": ("/", DESK, "light"),
     "overview-dark": ("/", DESK, "dark"),
     "overview-phone": ("/", PHONE, "light"),
+    "quick": ("/quick", DESK, "light"),
+    "jobs": ("/jobs", DESK, "light"),
+    "jobs-dark": ("/jobs", DESK, "dark"),
+    "job": (JOB, DESK, "light"),
+    "job-form": (f"{JOB}/edit", DESK, "light"),
     "runs": ("/runs", DESK, "light"),
+    "run": (RUN, DESK, "light"),
+    "run-dark": (RUN, DESK, "dark"),
+    "run-phone": (RUN, PHONE, "light"),
+    "calendar": ("/calendar", DESK, "light"),
+    "webhook": (HOOK, DESK, "light"),
+    "webhook-form": (f"{HOOK}/edit", DESK, "light"),
+    "servers": ("/servers", DESK, "light"),
+    "server": ("/servers/weather", DESK, "light"),
+    "tool": ("/servers/weather/call?tool=get_weather", DESK, "light"),
+    "calls": ("/calls", DESK, "light"),
+    "settings": ("/settings", DESK, "light"),
 }
 
 
@@ -170,12 +191,21 @@ async def test_the_theme_that_was_chosen_is_there_before_the_style(
     assert await shifts(page) == []
 
 
+def test_every_picture_is_there_and_small() -> None:
+    sizes = {path.stem: path.stat().st_size for path in PICTURES.glob("*.png")}
+    assert sizes.keys() == KEPT.keys()
+    assert max(sizes.values()) <= LARGEST
+
+
 async def keep(page: "Page", path: str, width: int, scheme: Scheme) -> None:
     """Write the picture where it is one of those that are kept, and they are wanted."""
     for name, kept in KEPT.items():
         if kept == (path, width, scheme) and os.environ.get("SCREENSHOTS"):
             await page.emulate_media(color_scheme=scheme)
-            await page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+            height = min(TALLEST, await page.evaluate("document.documentElement.scrollHeight"))
+            size: Any = {"x": 0, "y": 0, "width": width, "height": height}
+            picture = await page.screenshot(full_page=True, clip=size)
+            await asyncio.to_thread((PICTURES / f"{name}.png").write_bytes, smaller(picture))
 
 
 async def ground(page: "Page") -> str:
