@@ -80,6 +80,7 @@ class WebhookPages:
             unreadable=sorted(lately.keys() - {it.id for it in webhooks}),
             colours=COLOURS,
             days=LATELY.days,
+            base=await self._app.addresses.base(),
         )
 
     async def show(self, request: Request) -> Response:

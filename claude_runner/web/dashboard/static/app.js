@@ -126,6 +126,13 @@ function passTime() {
 }
 setInterval(() => document.hidden || passTime(), 1000);
 
+// What is chosen is in sight where a bar of links is wider than the window, and what was refused where a form is long.
+for (const chosen of document.querySelectorAll(":is(.bar nav, .tabs) > [aria-current]")) {
+  const { parentElement: bar, offsetLeft, offsetWidth } = chosen;
+  bar.scrollLeft = offsetLeft - bar.offsetLeft - (bar.clientWidth - offsetWidth) / 2;
+}
+document.querySelector("main [aria-invalid=true]")?.focus();
+
 keys(openDialog);
 // By then every module of the page listens to what comes; where from may change meanwhile.
 addEventListener("DOMContentLoaded", () => start(() => document.body.dataset.stream));
