@@ -148,7 +148,7 @@ async def test_figures_follow_a_run_that_ends(site: LedSite, browsing: Browsing)
     page = await opened(browsing, site.origin)
     run = await site.run()
     run.finish()
-    await reads(page, "#tiles .tile", "1 runs")
+    await reads(page, "#tiles .tile", "1 run")
     await reads(page, "#tiles .tile", "$0.02")
     assert await stayed(page)
 
@@ -190,7 +190,7 @@ async def test_an_open_page_comes_back_by_itself_after_the_server_was_killed(
         await live(page)
         await live(overview)
         await reads(page, "main", "Made meanwhile")
-        await reads(overview, "#tiles .tile", "1 runs")
+        await reads(overview, "#tiles .tile", "1 run")
         assert await stayed(page)
         assert await stayed(overview)
 
