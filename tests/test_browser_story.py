@@ -108,6 +108,7 @@ async def test_a_new_user_finds_his_way_in_the_browser_alone(tmp_path: Path, bro
     browsing.expect("status of 410")  # the page of a job that was deleted: it says how to take it back
     with demo(tmp_path) as origin:
         page = await browsing.page()
+        page.set_default_timeout(LONG_MS)
         await _opens(page, origin)
         await _makes_a_job(page)
         await _rehearses_and_runs_it(page)
