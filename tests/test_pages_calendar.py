@@ -261,3 +261,22 @@ async def test_each_part_of_a_day_is_asked_for_by_itself(site: Site, part: str) 
     answer = await site.client.get("/calendar/2026-11-23", headers={"X-Live": part})
     assert answer.status_code == 200
     assert f'id="{part}"' in answer.text
+
+
+async def test_a_day_leaves_none_out_of_many_that_come_at_one_instant(site: Site) -> None:
+    names = {f"Job {number:03}" for number in range(130)}
+    made = [await site.job(name=name, cron="0 9 * * *") for name in sorted(names)]
+    for job in made:
+        await became(site, job, TODAY + 7 * HOUR, Fate.SKIPPED_OVERLAP)
+        await became(site, job, TODAY + 8 * HOUR, Fate.MISSED)
+
+    for day in ("2026-11-23", "2026-11-24"):
+        seen: list[set[str]] = []
+        path: str | None = f"/calendar/{day}"
+        while path is not None:
+            page = await site.see(path)
+            seen.append(set(re.findall(r">(Job \d+)<", page)))
+            rest = re.search(r'rel="next" href="([^"]+)">Later', page)
+            path = unescape(rest[1]) if rest else None
+            assert len(seen) < 5
+        assert set().union(*seen) == names

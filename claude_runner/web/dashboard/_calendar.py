@@ -34,6 +34,7 @@ from claude_runner.web.dashboard._rendering import Pages, wants, with_query
 FIRST: Final = date(2000, 1, 1)
 LAST: Final = date(2100, 12, 31)
 READ: Final = 120  # slots of a day at a time
+AT_ONCE: Final = 5_000  # of one instant, as many as there are jobs
 AHEAD: Final = 60  # entries to come at a time
 ONE: Final = timedelta(days=1)
 
@@ -122,18 +123,19 @@ class Calendar:
 
     async def _slots(self, since: datetime, end: datetime, now: datetime, path: str) -> dict[str, Any]:
         slots = await self._app.jobs.occurrences(since, end, limit=READ)
-        slots, rest = _cut(slots, since)
+        slots, rest = _cut(slots)
+        if rest is not None and not slots:  # more came at one instant than are read at a time
+            slots = await self._app.jobs.occurrences(since, rest, limit=AT_ONCE)
         coming: list[Entry] = []
         frequent: list[Entry] = []
         if rest is None and end > now:
             after = max(now, since - timedelta.resolution)
             jobs = await self._app.jobs.coming(end)
             seldom, frequent = await asyncio.to_thread(often, jobs, after, end)
-            coming = await asyncio.to_thread(ahead, seldom, after, end, AHEAD + 1)
-            rest = coming[AHEAD].at if len(coming) > AHEAD else None
+            coming, rest = await asyncio.to_thread(ahead, seldom, after, end, AHEAD)
         return {
             "done": entries(slots),
-            "coming": coming[:AHEAD],
+            "coming": coming,
             "frequent": frequent[:AHEAD],
             "rest": with_query(path, **{"from": _iso(rest)}) if rest is not None else "",
         }
@@ -185,15 +187,16 @@ def _sum(parts: Sequence[Stretch]) -> Stretch:
     return Stretch(parts[0].start, parts[-1].end, totals, SlotTotals(ran, skipped, missed), coming)
 
 
-def _cut(slots: Sequence[Slot], since: datetime) -> tuple[Sequence[Slot], datetime | None]:
-    """Return what is shown of slots that may have been read in part, and the instant that the rest begins with."""
+def _cut(slots: Sequence[Slot]) -> tuple[Sequence[Slot], datetime | None]:
+    """Return what is shown of slots that may have been read in part, and the instant that the rest begins with.
+
+    Those of one instant stand together: where all are of one, none is left, and the rest begins after them.
+    """
     if len(slots) < READ:
         return slots, None
     last = slots[-1].scheduled_for
     whole = [slot for slot in slots if slot.scheduled_for < last]
-    if whole and last > since:
-        return whole, last
-    return slots, last + timedelta(seconds=1)  # more at one instant than are shown
+    return (whole, last) if whole else ([], last + timedelta(seconds=1))
 
 
 def _iso(at: datetime) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from itertools import islice
+from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -144,15 +144,25 @@ def often(jobs: Sequence[Coming], after: datetime, end: datetime) -> tuple[list[
     return seldom, found
 
 
-def ahead(jobs: Sequence[Coming], after: datetime, end: datetime, most: int) -> list[Entry]:
-    """Return the next fires of jobs in the order of time, so many at the most."""
+def ahead(
+    jobs: Sequence[Coming], after: datetime, end: datetime, most: int
+) -> tuple[list[Entry], datetime | None]:
+    """Return the next fires of jobs in the order of time, and the instant that the rest begins with.
+
+    There are about so many: those of one instant stand together, however many they are.
+    """
 
     def of_job(job: Coming) -> Iterator[Entry]:
         for at in each(job.cron, job.timezone, after, end):
             yield Entry(at, None, 1, job.id, job.name)
 
     merged = heapq.merge(*map(of_job, jobs), key=lambda entry: (entry.at, entry.job_name))
-    return list(islice(merged, most))
+    found: list[Entry] = []
+    for at, together in groupby(merged, key=lambda entry: entry.at):
+        if len(found) >= most:
+            return found, at
+        found += together
+    return found, None
 
 
 _STATES: Final = {
