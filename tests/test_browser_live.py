@@ -141,7 +141,8 @@ async def test_the_overview_shows_what_runs_and_stops_it(site: LedSite, browsing
     assert await stayed(page)
     await row.get_by_role("button", name="Stop").click()
     assert (await ended(site.app, run.id)).state is State.CANCELLED
-    await page.locator("#head[data-state=cancelled]").wait_for()
+    await page.locator("main > .notice").get_by_text("Stopped.").wait_for()
+    assert page.url == f"{site.origin}/"
 
 
 async def test_figures_follow_a_run_that_ends(site: LedSite, browsing: Browsing) -> None:
@@ -291,7 +292,8 @@ async def test_a_form_waits_for_a_store_that_is_locked_for_a_second(
         other.execute("COMMIT")
     await clicked
     assert (await ended(site.app, going.id)).state is State.CANCELLED
-    await page.locator("#head[data-state=cancelled]").wait_for()
+    await page.locator("main > .notice").get_by_text("Stopped.").wait_for()
+    assert page.url == f"{site.origin}/"
 
 
 async def test_many_changes_are_few_looks(site: LedSite, browsing: Browsing) -> None:

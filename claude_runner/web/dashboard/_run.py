@@ -19,7 +19,7 @@ from claude_runner.views.runs import event_view, run_view
 from claude_runner.web._downloads import download
 from claude_runner.web.dashboard._filters import whole
 from claude_runner.web.dashboard._follow import Follower, merged
-from claude_runner.web.dashboard._forms import Notice, go_to, read_form
+from claude_runner.web.dashboard._forms import Notice, back_to, go_to, read_form
 from claude_runner.web.dashboard._live import Live
 from claude_runner.web.dashboard._markdown import Markdown, readable
 from claude_runner.web.dashboard._rendering import Pages, wants
@@ -131,11 +131,12 @@ class RunPage:
     async def stop(self, request: Request) -> Response:
         """Stop a run, or cancel it while it waits."""
         run = await self._run(request)
+        place = back_to(request, f"/runs/{run.id}")
         if run.state.is_final:
-            return go_to(f"/runs/{run.id}", Notice("It had ended already.", "note"))
+            return go_to(place, Notice("It had ended already.", "note"))
         ended = await self._app.dispatcher.cancel(run.id)
         words = "Stopped." if ended.state is State.CANCELLED else "It ended before it could be stopped."
-        return go_to(f"/runs/{run.id}", Notice(words))
+        return go_to(place, Notice(words))
 
     async def again(self, request: Request) -> Response:
         """Run once more what a run ran."""
