@@ -230,9 +230,7 @@ async def test_a_deleted_job_comes_back_with_its_runs_by_undo(site: Site) -> Non
     assert "Deleted in the last hour" not in await site.see("/jobs")
 
 
-@pytest.mark.parametrize(
-    "action", ["run", "pause", "resume", "duplicate", "delete", "restore", "rehearse", "edit"]
-)
+@pytest.mark.parametrize("action", ["run", "pause", "resume", "duplicate", "delete", "restore", "rehearse"])
 async def test_what_is_done_to_a_job_that_there_is_not_is_answered_with_a_page(
     still: Site, action: str
 ) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from claude_runner.errors import ConflictError
+from claude_runner.errors import ConflictError, NotFoundError
 from claude_runner.jobs import Job, JobDraft
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
 from claude_runner.web.dashboard._job_form import (
@@ -29,6 +29,7 @@ from claude_runner.web.dashboard._rendering import SECURE, Pages
 from claude_runner.web.dashboard._schedule_preview import preview
 from claude_runner.web.dashboard._zones import zone_names
 
+GONE: Final = "This job was deleted meanwhile. What you typed is here: saving it makes a new one."
 MODELS: Final = ("haiku", "sonnet", "opus")  # what Claude Code calls them for short
 PROFILES: Final = (
     ("default", "The owner's default"),
@@ -113,9 +114,12 @@ class JobEditor:
 
     async def save(self, request: Request) -> Response:
         """Change a job, unless somebody else has since the form was opened."""
-        job = await self._app.jobs.get(request.path_params["job_id"])
         form = await read_form(request)
         fields = typed(form)
+        try:
+            job = await self._app.jobs.get(request.path_params["job_id"])
+        except NotFoundError:
+            return await self._form(request, None, fields, 404, errors={"": GONE})
         was = read_seen_at(form.text("was")) or job.updated_at
         seen = _Seen(was.isoformat(), form.text("seen"))
         if form.text("do") == "preview":
