@@ -1,20 +1,32 @@
 """Whoever can name something, say something, or have the owner's browser ask for something, tries to get further."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from html.parser import HTMLParser
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx2
 import pytest
 
+from claude_runner.app import App, open_app
+from claude_runner.config import Login, Settings
+from claude_runner.hub import Topic
+from claude_runner.jobs import JobDraft
+from claude_runner.runs import Event, EventKind, NewRun, Run, Trigger
 from claude_runner.web.dashboard import Dashboard
 from claude_runner.web.dashboard._live import event
-from claude_runner.web.dashboard._markdown import Growing, markdown
-from claude_runner.web.dashboard._server_forms import argument_fields
+from claude_runner.web.dashboard._markdown import Growing, Markdown, markdown
+from claude_runner.web.dashboard._server_forms import Control, argument_fields
+from claude_runner.web.dashboard._steps import steps_of
+from claude_runner.web.dashboard._transcript import window
+from tests.bytewise import Reached, statuses
 from tests.hostile import ACTING, Hostile, hostile
-from tests.support import PATIENCE
+from tests.sites import on_free_port, serving
+from tests.support import PATIENCE, FakeAgent, FakeClock, running
 
 PAGE: Final = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Site": "same-origin"}
 STREAMS: Final = frozenset({"/live", "/runs/{run_id}/stream", "/static/{version}/{name}"})
@@ -172,6 +184,11 @@ def test_whatever_a_schema_says_its_tool_has_a_form(part: object) -> None:
     assert [field.name for field in fields] == ["it"]
 
 
+def test_choices_that_would_fill_a_page_are_no_list() -> None:
+    [field] = argument_fields({"properties": {"it": {"enum": ["y" * 5_000] * 40}}}) or ()
+    assert field.control is Control.JSON
+
+
 async def test_a_name_has_no_signs_that_turn_what_stands_beside_it(client: httpx2.AsyncClient) -> None:
     new = {"name": f"a{ACTING}b", "cron": "@daily", "prompt": "x", "prompt_template": "x"}
     for path, left_out in (("/api/jobs", "prompt_template"), ("/api/webhooks", "prompt")):
@@ -209,3 +226,172 @@ async def test_the_ends_of_time_are_no_mistake_of_ours(
     for name in ("since", "until"):
         answer = await client.get(path, params={name: instant})
         assert answer.status_code in {200, 422}, answer.text
+
+
+# Past the login
+
+
+ODD: Final = (
+    "/", "//", "/jobs", "/JOBS", "/jobs/", "//jobs", "/./jobs", "/x/../jobs", "/%6aobs", "/jobs%2f",
+    "/jobs;x=1", "/jobs%00", "/jobs%20", "/jobs?", "/jobs%5c", "/\\jobs", "jobs", "*", "/?/jobs", "/#/jobs",
+    "/static/../jobs", "/static/%2e%2e/jobs", "/static/x/..%2f..%2fjobs", "/health/../jobs",
+    "/health/%2e%2e/jobs", "/webhook/../jobs", "/webhook/%2e%2e/jobs", "/webhook/x/../../jobs", "/mcp/../jobs",
+    "/sse/../jobs", "/messages/../jobs", "/messages/%2e%2e/jobs", "/oauth/../jobs", "/.well-known/../jobs",
+    "/.well-known/x/%2e%2e/jobs", "/api/../jobs", "/api/jobs", "/api//jobs", "/api/./jobs", "/API/jobs",
+    "/api/openapi.json", "/live", "/palette", "/runs.csv", "/runs.json", "/static/x/app.css",
+    "http://localhost/jobs", "http://evil.example/jobs",
+)  # fmt: skip
+
+
+async def test_no_odd_address_leads_past_the_login(tmp_path: Path) -> None:
+    settings = on_free_port(Settings(home=tmp_path, dashboard=Login("ada", "correct horse")))
+    async with open_app(settings, agent=FakeAgent(), clock=FakeClock()) as app, serving(app):
+        await app.jobs.add(JobDraft("Known to the owner alone", "@daily", "x", "UTC"), app.clock.now())
+        for target in ODD:
+            for method in ("GET", "HEAD", "OPTIONS", "POST", "get", "QUERY"):
+                head = "Host: localhost\r\nAccept: text/html\r\nX-Original-URL: /jobs\r\nX-HTTP-Method-Override: GET"
+                asked = f"{method} {target} HTTP/1.1\r\n{head}\r\nConnection: close\r\n\r\n"
+                answer = await Reached(app).said(asked.encode())
+                assert statuses(answer)[0] in {400, 401, 404, 405}, asked
+                assert b"Known to" not in answer, asked
+
+
+# Much of something, and everything at once
+
+
+@pytest.fixture(scope="module")
+async def busy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+    """A home whose runs go on, served."""
+    settings = on_free_port(Settings(home=tmp_path_factory.mktemp("busy"), shutdown_grace_seconds=0.1))
+    agent = FakeAgent(FakeAgent.wait_for_stop)
+    async with open_app(settings, agent=agent, clock=FakeClock()) as app, serving(app):
+        yield app
+
+
+@pytest.fixture
+async def owner(busy: App) -> AsyncIterator[httpx2.AsyncClient]:
+    """The owner's browser."""
+    origin = f"http://localhost:{busy.settings.port}"
+    async with httpx2.AsyncClient(base_url=origin, headers=PAGE, timeout=PATIENCE) as client:
+        yield client
+
+
+async def said(app: App, kind: EventKind, *bodies: Mapping[str, Any]) -> Run:
+    """Have a run that goes on say this."""
+    run = await running(app, await app.runs.add(NewRun("Go on.", Trigger.QUICK), app.clock.now()))
+    await app.runs.record(run, [Event(kind, body, app.clock.now()) for body in bodies])
+    return run
+
+
+async def test_a_text_of_very_many_pieces_is_followed_rather_than_loaded_for_ever(
+    busy: App, owner: httpx2.AsyncClient
+) -> None:
+    piece = {"block": 1, "text": "x"}
+    run = await said(busy, EventKind.TEXT, *[piece] * 4_000)
+    page = (await owner.get(f"/runs/{run.id}")).text
+    [stream] = re.findall(r'data-stream="([^"]+)"', page)
+    async with owner.stream("GET", stream.replace("&amp;", "&")) as told:
+        lines = told.aiter_lines()
+        kinds = [line async for line in _until(lines, "event: hello")]
+        await busy.runs.record(run, [Event(EventKind.TEXT, piece, busy.clock.now())])
+        kinds += [line async for line in _until(lines, "event: entries", "event: far")]
+    assert "event: far" not in kinds
+
+
+async def _until(lines: AsyncIterator[str], *last: str) -> AsyncIterator[str]:
+    async with asyncio.timeout(PATIENCE):
+        async for line in lines:
+            yield line
+            if line in last:
+                return
+
+
+async def test_of_calls_that_are_folded_nothing_is_prepared(busy: App) -> None:
+    long = {
+        "id": "1",
+        "name": "Bash" * 5_000,
+        "input": {f"a{number}": "\u202e" * 20_000 for number in range(6)},
+    }
+    run = await said(busy, EventKind.TOOL_USE, long)
+    [entry] = (await window(busy.runs, run.id)).entries[-1:]
+    [folded] = await steps_of([entry], run, Markdown())
+    [whole] = await steps_of([entry], run, Markdown(), whole=True)
+    assert folded.call is not None
+    assert whole.call is not None
+    assert (folded.is_whole, len(folded.call.arguments), len(whole.call.arguments)) == (False, 0, 6)
+    assert len(folded.call.tool) <= 200
+
+
+async def test_open_pages_are_bounded_and_leave_room_for_the_rest(
+    owner: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claude_runner.web.dashboard._live.MOST_STREAMS", 4)
+    async with AsyncExitStack() as open_pages:
+        for _ in range(4):
+            stream = await open_pages.enter_async_context(owner.stream("GET", "/live"))
+            assert stream.status_code == 200
+        more = await owner.get("/live")
+        assert (more.status_code, more.headers["retry-after"]) == (503, "30")
+        assert (await owner.get("/health")).status_code == 200
+        assert (await owner.get("/")).status_code == 200
+        assert (await owner.get("/api/jobs")).status_code == 200
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with owner.stream("GET", "/live") as again:
+                if again.status_code == 200:
+                    return
+
+
+async def test_a_stream_that_nobody_reads_keeps_nothing_waiting(busy: App, owner: httpx2.AsyncClient) -> None:
+    deaf = await Reached(busy).connect(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with owner.stream("GET", "/live") as told:
+        lines = told.aiter_lines()
+        _ = [line async for line in _until(lines, "event: hello")]
+        for number in range(20_000):
+            busy.hub.publish(Topic.RUNS, str(number % 50))
+        assert (await owner.get("/runs")).status_code == 200
+        assert [line async for line in _until(lines, "data: runs")][-1] == "data: runs"
+    deaf.close()
+
+
+async def test_a_form_sent_many_times_at_once_is_done_once(busy: App, owner: httpx2.AsyncClient) -> None:
+    form = {
+        "name": "Only one",
+        "prompt": "x",
+        "cron": "@daily",
+        "timezone": "UTC",
+        "grants": "all",
+        "once": "the same",
+    }
+    answers = await asyncio.gather(
+        *(
+            owner.post("/jobs/new", data=form | {"profile": "default", "timeout_minutes": "30"})
+            for _ in range(12)
+        )
+    )
+    assert {answer.status_code for answer in answers} == {303}
+    assert len({answer.headers["location"] for answer in answers}) == 1
+    assert [name for _, name in await busy.jobs.names()].count("Only one") == 1
+
+
+async def test_what_was_typed_is_not_lost_with_a_job_that_was_deleted(
+    busy: App, owner: httpx2.AsyncClient
+) -> None:
+    job = await busy.jobs.add(JobDraft("Gone", "@daily", "x", "UTC"), busy.clock.now())
+    await busy.discard_job(job.id)
+    answer = await owner.post(f"/jobs/{job.id}/edit", data={"name": "Typed", "prompt": "for an hour"})
+    assert answer.status_code == 404
+    assert "saving it makes a new one" in answer.text
+    assert "for an hour</textarea>" in answer.text
+    assert 'action="/jobs/new"' in answer.text
+
+
+async def test_deletions_and_their_undoing_may_all_come_at_once(busy: App, owner: httpx2.AsyncClient) -> None:
+    job = await busy.jobs.add(JobDraft("Here and gone", "@daily", "x", "UTC"), busy.clock.now())
+    acts = ("delete", "restore", "run", "pause", "resume", "duplicate") * 5
+    answers = await asyncio.gather(*(owner.post(f"/jobs/{job.id}/{act}") for act in acts))
+    assert {answer.status_code for answer in answers} <= {303, 404, 409}
+    assert (await owner.post(f"/jobs/{job.id}/delete")).status_code in {303, 404}
+    assert (await owner.post(f"/jobs/{job.id}/restore")).status_code == 303
+    assert (await owner.post(f"/jobs/{job.id}/restore")).status_code in {303, 404, 409}
+    assert (await owner.get(f"/jobs/{job.id}")).status_code == 200

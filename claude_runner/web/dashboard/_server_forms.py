@@ -18,6 +18,7 @@ from claude_runner.web.dashboard._forms import Form
 
 MOST_FIELDS: Final = 40  # of a tool with more arguments JSON is asked for
 MOST_CHOICES: Final = 200
+LONGEST_CHOICES: Final = 8_000  # characters of all of them
 MOST_STEPS: Final = 8  # from a schema to the one that it stands for
 SHOWN: Final = 600  # characters of what a schema says of a field
 
@@ -211,7 +212,11 @@ def _control(told: Mapping[str, Any]) -> tuple[Control, tuple[tuple[str, str], .
         kind = real[0] if len(real) == 1 else None
     if kind == "boolean" and values is None:
         values = [True, False]
-    if isinstance(values, list) and 0 < len(values) <= MOST_CHOICES:
+    if (
+        isinstance(values, list)
+        and 0 < len(values) <= MOST_CHOICES
+        and len(json.dumps(values)) <= LONGEST_CHOICES
+    ):
         return Control.CHOICE, tuple(
             (json.dumps(it), it if isinstance(it, str) else json.dumps(it)) for it in values if it is not None
         )

@@ -26,6 +26,7 @@ from claude_runner.web.dashboard._transcript import Entry
 SMALL: Final = (
     1_200  # characters of a folded body that stand in the page; more of it comes when it is unfolded
 )
+NAME: Final = 200  # characters of a tool's name
 GIST: Final = 160  # characters of a call that are seen while it is folded
 
 # What tells best what a call is about, of the arguments that many tools have.
@@ -44,8 +45,8 @@ class Call:
         colour: What the style sheet calls that.
         is_running: Whether it goes on.
         seconds: How long it took.
-        arguments: Names and values.
-        result: What came of it; `None` where nothing has.
+        arguments: Names and values; none where they are folded.
+        result: What came of it; `None` where nothing has, or where it is folded.
         cut: How many characters of the result were not kept.
     """
 
@@ -59,11 +60,6 @@ class Call:
     arguments: Sequence[tuple[str, str]]
     result: str | None
     cut: int
-
-    @property
-    def length(self) -> int:
-        """Return how long its body is."""
-        return sum(len(value) for _, value in self.arguments) + len(self.result or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +159,8 @@ def _step(entry: Entry, run: Run, text: tuple[Growth, int] | None, *, whole: boo
             left=left if is_in else 0,
         )
     if entry.kind is EventKind.TOOL_USE:
-        call = _call(entry, run)
-        return Step(**common, is_whole=whole or call.length <= SMALL, call=call)
+        is_whole = whole or _call_length(entry) <= SMALL
+        return Step(**common, is_whole=is_whole, call=_call(entry, run, is_whole=is_whole))
     if entry.kind is EventKind.TOOL_RESULT:
         body = entry.first.body
         line = Line("bad" if body.get("is_error") else "skip", "The result of an earlier call", _result(body))
@@ -184,15 +180,25 @@ def _common(entry: Entry, run: Run) -> dict[str, Any]:
     return {"seq": entry.seq, "kind": entry.kind, "at": entry.at, "since": since}
 
 
-def _call(entry: Entry, run: Run) -> Call:
-    body, answer = entry.first.body, entry.answer
-    server, tool = _names(str(body.get("name")))
-    given = body.get("input")
-    arguments = given if isinstance(given, dict) else {"": given}
+def _call_length(entry: Entry) -> int:
+    """Return how long the body of a call is."""
+    answer = entry.denial if entry.answer is None else entry.answer.body.get("content")
+    return sum(len(_value(value)) for value in _arguments(entry).values()) + len(str(answer or ""))
+
+
+def _arguments(entry: Entry) -> dict[str, Any]:
+    given = entry.first.body.get("input")
+    return given if isinstance(given, dict) else {"": given}
+
+
+def _call(entry: Entry, run: Run, *, is_whole: bool) -> Call:
+    """Return a call; of one that is folded what is seen of it alone, since a hundred of them may be long."""
+    answer, arguments = entry.answer, _arguments(entry)
+    server, tool = _names(str(entry.first.body.get("name"))[:NAME])
     is_running = answer is None and entry.is_open and not run.state.is_final
     word, colour = _outcome(entry, is_running=is_running)
-    result = None if answer is None else _result(answer.body)
-    if result is None and entry.denial is not None:
+    result = None if answer is None or not is_whole else _result(answer.body)
+    if answer is None and entry.denial is not None:
         result = readable(entry.denial)
     return Call(
         server=readable(server),
@@ -202,7 +208,9 @@ def _call(entry: Entry, run: Run) -> Call:
         colour=colour,
         is_running=is_running,
         seconds=None if answer is None else (answer.at - entry.at).total_seconds(),
-        arguments=[(readable(str(name)), readable(_value(value))) for name, value in arguments.items()],
+        arguments=[(readable(str(name)), readable(_value(value))) for name, value in arguments.items()]
+        if is_whole
+        else (),
         result=result,
         cut=0 if answer is None else _cut(answer.body),
     )

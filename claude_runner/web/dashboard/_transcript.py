@@ -159,7 +159,7 @@ async def window(runs: Runs, run_id: str, before: int | None = None) -> Window:
         events[:0] = more
         if len(more) < wanted or _is_enough(gathered(events)):
             break
-        wanted *= 2
+        wanted = min(wanted * 2, MOST_EVENTS - len(events))  # no more than `known_at` reads to follow a page
     last = events[-1].seq if events else 0
     events = _bounded(events)
     entries = gathered(events)
