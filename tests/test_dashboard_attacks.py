@@ -205,6 +205,32 @@ async def test_a_name_has_no_signs_that_turn_what_stands_beside_it(client: httpx
         assert fine.status_code == 201
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/api/servers/evil/credentials/EVIL_KEY", {"value": ["s3cret"]}),
+        ("PUT", "/api/servers/evil/credentials/NO KEY", {"value": "s3cret"}),
+        (
+            "POST",
+            "/api/external-servers",
+            {"name": "a-b", "url": "https://a.example/", "headers": {"A": "s3cret", "B": 1}},
+        ),
+        (
+            "POST",
+            "/api/external-servers",
+            {"name": "a-b", "command": "c", "env_vars": {"A": "s3cret", "B": 1}},
+        ),
+        ("POST", "/api/webhooks", {"name": "a", "prompt_template": "b", "signing_secret": ["s3cret"]}),
+    ],
+)
+async def test_a_secret_that_is_refused_is_not_repeated(
+    client: httpx2.AsyncClient, method: str, path: str, body: dict[str, Any]
+) -> None:
+    answer = await client.request(method, path, json=body)
+    assert answer.status_code == 422
+    assert "s3cret" not in answer.text
+
+
 async def test_what_is_exported_is_no_formula(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/runs.csv")
     assert answer.headers["content-disposition"].startswith('attachment; filename="runs-')

@@ -69,7 +69,10 @@ class _Reached(TypedDict, total=False):
     ]
     env_vars: Annotated[
         list[str | dict[str, Any]] | dict[str, str],
-        Field(description="What the command needs: names, objects, or values by name, which are sealed."),
+        Field(
+            description="What the command needs: names, objects, or values by name, which are sealed.",
+            json_schema_extra={"writeOnly": True},
+        ),
     ]
     description: About
 
