@@ -35,7 +35,7 @@ MARKDOWN: Final = (
 TURNED: Final = "invoice\N{RIGHT-TO-LEFT OVERRIDE}fdp.exe \N{RIGHT-TO-LEFT ISOLATE}\u05e9\u05dc\u05d5\u05dd"
 COLOURED: Final = "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J\x00\x08"
 LONG: Final = "x" * 1_000_000
-NAME: Final = f"{MARKUP[:150]} {TURNED}"[:199]
+NAME: Final = MARKUP[:199]  # in which no sign may be that turns what stands beside it
 WORDS: Final = f"{MARKUP}\n\n{MARKDOWN}\n\n{TURNED}"
 ALL: Final = f"{WORDS}\n\n{COLOURED}"
 NOTHING_CAME_OF_IT: Final = """() => {
