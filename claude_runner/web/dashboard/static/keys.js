@@ -1,5 +1,7 @@
 // The keyboard: single keys where nothing is being typed, `g` and a letter for the sections, Ctrl+K for the palette.
-const typing = (element) => element?.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+// A field keeps the focus for a moment after its dialog was closed: nothing is typed there any more.
+const typing = (element) =>
+  element?.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]") && element.checkVisibility();
 
 export function keys(openDialog) {
   let going = 0;
