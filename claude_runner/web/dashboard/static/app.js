@@ -53,7 +53,10 @@ export async function openDialog(name, url) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.showModal();
   dialog.querySelector("[autofocus]")?.focus();
-  for (const { src } of page.querySelectorAll("script[type=module]")) (await import(src)).start?.(dialog);
+  for (const { src } of page.querySelectorAll("script[type=module]")) {
+    const module = await import(src).catch(() => null); // the page was left meanwhile; the form does without
+    module?.start?.(dialog);
+  }
   dispatchEvent(new CustomEvent("dialog", { detail: dialog }));
   return dialog;
 }
