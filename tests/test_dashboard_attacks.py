@@ -16,7 +16,8 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Login, Settings
 from claude_runner.hub import Topic
 from claude_runner.jobs import JobDraft
-from claude_runner.runs import Event, EventKind, NewRun, Run, Trigger
+from claude_runner.runs import Event, EventKind, NewRun, Run, RunQuery, Trigger
+from claude_runner.views.exports import runs_as_json
 from claude_runner.web.dashboard import Dashboard
 from claude_runner.web.dashboard._live import event
 from claude_runner.web.dashboard._markdown import Growing, Markdown, markdown
@@ -378,6 +379,14 @@ async def test_a_stream_that_nobody_reads_keeps_nothing_waiting(busy: App, owner
         assert (await owner.get("/runs")).status_code == 200
         assert [line async for line in _until(lines, "data: runs")][-1] == "data: runs"
     deaf.close()
+
+
+async def test_an_export_that_is_taken_slowly_holds_little(busy: App) -> None:
+    for _ in range(120):
+        await busy.runs.add(NewRun("\U0001f600" * 20_000, Trigger.QUICK), busy.clock.now())
+    sizes = [len(piece) async for piece in runs_as_json(busy.runs.export(RunQuery()), busy.clock.now())]
+    assert sum(sizes) > 9_000_000
+    assert max(sizes) < 5_000_000
 
 
 async def test_a_form_sent_many_times_at_once_is_done_once(busy: App, owner: httpx2.AsyncClient) -> None:
