@@ -103,7 +103,7 @@ async def test_what_one_server_stored_the_next_one_knows(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("transport", ["sse", "both"])
-def test_the_site_tells_its_health_and_ends_on_sigterm(tmp_path: Path, transport: str) -> None:
+def test_the_site_tells_its_health_has_its_pages_and_ends_on_sigterm(tmp_path: Path, transport: str) -> None:
     port = free_port()
     with server(tmp_path, MCP_TRANSPORT=transport, PORT=str(port)) as process:
         assert process.stderr is not None
@@ -112,7 +112,8 @@ def test_the_site_tells_its_health_and_ends_on_sigterm(tmp_path: Path, transport
         answer = httpx2.get(f"http://127.0.0.1:{port}/health")
         assert answer.status_code == 200
         assert answer.json() == {"status": "ok", "checks": {"database": "ok", "scheduler": "ok"}}
-        assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 404
+        page = httpx2.get(f"http://127.0.0.1:{port}/")
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
 
