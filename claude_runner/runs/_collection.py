@@ -29,7 +29,7 @@ from claude_runner.runs._rows import RunRow
 from claude_runner.runs._search import RunFilter, RunPage
 from claude_runner.runs._usage import SlotTotals, Totals
 
-EXPORTED: Final = 50  # runs of an export that are held at a time: a slow client holds them, and each may be 160 KB
+EXPORTED: Final = 50  # runs of an export that a slow client holds: each may be 160 KB
 EXPORTED_HEAD: Final = 20_000  # characters of each of their texts
 
 
