@@ -13,7 +13,7 @@ from claude_runner.jobs import Job, JobPage, JobQuery, JobRow, JobSort, JobState
 from claude_runner.web.dashboard._filters import Asked, Tab, given, tidy, whole
 from claude_runner.web.dashboard._rendering import Pages, live_parts, with_query
 
-ROWS: Final = 50
+ROWS: Final = 40  # of a page; what an open page is sent as jobs run stays within 5 KB
 STATES: Final[Mapping[JobState | None, str]] = {
     None: "All",
     JobState.ENABLED: "Scheduled",
