@@ -23,7 +23,7 @@ TRIES: Final = """async (site) => {
   const ends = (thing) => new Promise((done) => (thing.onload = thing.onerror = thing.onopen = () => done()));
   const made = (tag, values) => document.body.appendChild(Object.assign(document.createElement(tag), values));
   const asked = [];
-  for (const path of ["/", "/runs?q=secret", "/runs.csv", "/palette", "/api/jobs", "/api/servers/email/tools"])
+  for (const path of ["/", "/runs?q=secret", "/runs.csv", "/palette", "/api/jobs", "/api/servers/email"])
     asked.push(fetch(site + path, {mode: "no-cors", credentials: "include"}).catch(() => null));
   for (const path of ["/static/x/icon.svg", "/live"]) asked.push(ends(made("img", {src: site + path})));
   asked.push(ends(made("script", {src: site + "/palette"})));

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_runner.jobs import JobDraft
 from claude_runner.pool import Patience
 from tests.support import text
 from tests.tool_servers import QUICK, SDK, Lab, comes, open_lab, processes, workspaces
@@ -289,6 +290,17 @@ async def test_a_folder_deleted_by_hand_can_be_made_anew_or_tidied_up(lab: Lab) 
     await lab.answer("delete_mcp_server", name="other")
     assert "there is no server 'other'" in await lab.refusal("enable_mcp_server", name="other")
     await comes(lambda: not processes("other"))
+
+
+# Looking
+
+
+async def test_who_looks_at_a_job_starts_none_of_its_servers(lab: Lab) -> None:
+    await lab.put("quick")
+    draft = JobDraft("brief", "0 9 * * *", "Say it.", "UTC", tools=("mcp__quick__echo",))
+    job = await lab.app.jobs.add(draft, lab.clock.now())
+    assert (await lab.answer("get_job", job_id=job.id))["tools"] == ["mcp__quick__echo"]
+    assert not processes("quick")
 
 
 # Removing

@@ -145,6 +145,6 @@ def in_words(job: Job) -> str:
 
 async def _warnings(app: App, job: Job) -> tuple[str, ...]:
     try:
-        return (await app.reach.grant(job.tools, job.profile, job.commands)).warnings
+        return (await app.reach.grant(job.tools, job.profile, job.commands, start=False)).warnings
     except InvalidError as error:
         return (str(error),)

@@ -205,7 +205,7 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
 
 async def _warnings(app: App, webhook: Webhook) -> tuple[str, ...]:
     try:
-        return (await app.reach.grant(webhook.tools, webhook.profile, webhook.commands)).warnings
+        return (await app.reach.grant(webhook.tools, webhook.profile, webhook.commands, start=False)).warnings
     except InvalidError as error:
         return (str(error),)
 

@@ -233,7 +233,7 @@ class ServerEndpoints(EndpointGroup):
         server = await self.app.servers.get(name)
         return ServerLog(server.name, await self.app.pool.said(server.name, query.lines))
 
-    @endpoint("GET /api/servers/{name}/tools", ConflictError, ServerFailedError)
+    @endpoint("POST /api/servers/{name}/tools", ConflictError, ServerFailedError)
     async def list_tools(self, name: str) -> ToolList:
         """List a server's tools; it is started where it is not up."""
         server = await self.app.servers.get(name)
