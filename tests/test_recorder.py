@@ -208,11 +208,12 @@ class MeanwhileRuns(Runs):
         model: str | None = None,
         calls: Sequence[ClosedCall] = (),
         granted: Granted | None = None,
+        cost_usd: float | None = None,
     ) -> bool:
         if self.meanwhile is not None:
             self.meanwhile()
             self.meanwhile = None
-        return await super().record(run, events, tokens, model, calls, granted)
+        return await super().record(run, events, tokens, model, calls, granted, cost_usd)
 
 
 async def test_what_is_said_while_the_database_refuses_comes_after_what_it_refused(parts: Parts) -> None:

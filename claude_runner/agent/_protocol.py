@@ -1,7 +1,7 @@
 """What the runner asks of an agent: the order, who listens, how it is stopped."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,22 @@ class Endpoint:
     model: str | None = None
 
 
+class Transcripts(Protocol):
+    """Keeps sessions as Claude Code writes them down, by the session's id and a path within it ("" for the session)."""
+
+    async def append(self, session_id: str, subpath: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Keep entries, each once: one with a `uuid` that is kept already is passed over."""
+        ...
+
+    async def load(self, session_id: str, subpath: str) -> list[dict[str, Any]] | None:
+        """Return all entries in their order, `None` where nothing is kept."""
+        ...
+
+    async def subpaths(self, session_id: str) -> list[str]:
+        """Return the paths other than "" for which something is kept."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be done.
@@ -40,6 +56,9 @@ class Order:
         mcp_tools: Names or patterns of the MCP tools it may call, such as `mcp__email__*`.
         mcp_servers: Those of its MCP servers that must be connected before the model is asked anything.
         kept: Whether Claude Code writes down the session.
+        resumes: Whether it goes on in a session that there is, by this id, instead of beginning one.
+        max_cost_usd: What it may cost in US dollars, but for one turn; Claude Code's own bound, besides the runner's.
+        transcripts: Where a second copy of the session is kept as it grows, to go on from; `None` for none.
     """
 
     run_id: str
@@ -56,6 +75,9 @@ class Order:
     mcp_tools: tuple[str, ...] = ()
     mcp_servers: tuple[str, ...] = ()
     kept: bool = True
+    resumes: bool = False
+    max_cost_usd: float | None = None
+    transcripts: Transcripts | None = None
 
 
 class Listener(Protocol):
@@ -87,8 +109,8 @@ class Listener(Protocol):
         """Hear what became of a call that was made."""
         ...
 
-    def used(self, tokens: Tokens, model: str | None) -> None:
-        """Hear what the run has used up to now, and which model answers."""
+    def used(self, tokens: Tokens, model: str | None, cost_usd: float | None = None) -> None:
+        """Hear what the attempt has used up to now, which model answers, and the cost where its price is known."""
         ...
 
 

@@ -14,13 +14,15 @@ from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import _calendar, _overview, _trash
 from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow
+from claude_runner.jobs._policies import COLUMNS as POLICY_COLUMNS
+from claude_runner.jobs._policies import values_of
 from claude_runner.jobs._records import MAX_NAME, Job, JobDraft, job_from
 
 COPY: Final = " (copy)"  # behind the name of one
 
 _COLUMNS = (
     "name", "cron", "timezone", "prompt", "tools",
-    "timeout_minutes", "model", "profile", "commands", "enabled", "updated_at", "next_run_at",
+    "timeout_minutes", "model", "profile", "commands", "enabled", *POLICY_COLUMNS, "updated_at", "next_run_at",
 )  # fmt: skip
 _INSERT = (
     f"INSERT INTO jobs (id, created_at, {', '.join(_COLUMNS)})"  # noqa: S608 - names written above
@@ -250,6 +252,7 @@ def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
         "profile": draft.profile,
         "commands": json.dumps(draft.commands),
         "enabled": int(draft.enabled),
+        **values_of(draft.policy),
         "updated_at": to_text(now),
         "next_run_at": None if next_run_at is None else to_text(next_run_at),
     }

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from claude_runner.db import from_text
 from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
+from claude_runner.jobs._policies import UNDECIDED, PausedBy, Policy, policy_from
 from claude_runner.permissions import Profile, read_commands
 from claude_runner.runs import NewRun, Trigger
 from claude_runner.schedule import Schedule, parse
@@ -38,6 +39,7 @@ class JobDraft:
         model: A model's name or alias, or `None` for Claude Code's own default.
         profile: What its runs may do without asking; `None` for the owner's default.
         commands: Beginnings of the shell commands that the profile `rules` grants.
+        policy: What is done when a slot comes at a bad time, a run fails or costs too much.
     """
 
     name: str
@@ -50,6 +52,7 @@ class JobDraft:
     enabled: bool = True
     profile: Profile | None = None
     commands: tuple[str, ...] = ()
+    policy: Policy = UNDECIDED
 
     @property
     def schedule(self) -> Schedule:
@@ -70,8 +73,23 @@ class JobDraft:
                 field="timeout_minutes",
             )
         check_model(self.model)
+        self.policy.check()
         schedule = self.schedule
         return replace(self, name=name, cron=schedule.expression, timezone=schedule.timezone)
+
+
+class Pause(NamedTuple):
+    """A job's pause.
+
+    Attributes:
+        until: When it goes on by itself; `None` for when somebody says so.
+        reason: A sentence for a person.
+    """
+
+    since: datetime
+    until: datetime | None
+    by: PausedBy
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +99,8 @@ class Job(JobDraft):
     Attributes:
         next_run_at: `None` where it is disabled or nothing comes any more.
         note: What its runs told the later ones to remember.
+        pause: Since when, until when and why it is paused; `None` where it is not.
+        failures: How many of its runs have failed in a row by what is the job's own doing.
     """
 
     id: str
@@ -90,6 +110,12 @@ class Job(JobDraft):
     last_executed_at: datetime | None
     last_error: str | None
     note: str | None
+    pause: Pause | None = None
+    failures: int = 0
+
+    def is_paused(self, now: datetime) -> bool:
+        """Tell whether its slots are skipped now."""
+        return self.pause is not None and (self.pause.until is None or now < self.pause.until)
 
     def next_fires(self, now: datetime, count: int) -> list[datetime]:
         """Return when it runs next, on its own clock; nothing where it is disabled, or its schedule spoiled by hand."""
@@ -198,6 +224,20 @@ def _read(row: sqlite3.Row) -> Job:
         last_executed_at=_instant(row["last_executed_at"]),
         last_error=row["last_error"],
         note=row["note"],
+        policy=policy_from(row),
+        pause=_pause(row),
+        failures=row["failures"],
+    )
+
+
+def _pause(row: sqlite3.Row) -> Pause | None:
+    if row["paused_at"] is None:
+        return None
+    return Pause(
+        from_text(row["paused_at"]),
+        _instant(row["paused_until"]),
+        PausedBy(row["paused_by"] or PausedBy.OWNER),
+        row["paused_reason"] or "",
     )
 
 

@@ -77,6 +77,7 @@ class Recorder:
         self.granted: Granted | None = None
         self._used: Tokens | None = None
         self._model: str | None = None
+        self._cost_usd: float | None = None
         self._used_is_news = False
         self._began = clock.elapsed()
         self._last_heard: float | None = None
@@ -112,9 +113,10 @@ class Recorder:
         self._texts.add(kind, body, self._clock.now())
         self._something.set()
 
-    def used(self, tokens: Tokens, model: str | None) -> None:
+    def used(self, tokens: Tokens, model: str | None, cost_usd: float | None = None) -> None:
         """Hear what was used up to now."""
         self._used, self._model, self._used_is_news = tokens, model, True
+        self._cost_usd = cost_usd
         self._something.set()
 
     async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
@@ -167,7 +169,9 @@ class Recorder:
         self._something.clear()
         self._used_is_news = False
         try:
-            may_write = await self._runs.record(self._run, events, used, self._model, calls, granted)
+            may_write = await self._runs.record(
+                self._run, events, used, self._model, calls, granted, self._cost_usd
+            )
         except UnavailableError as error:
             log.warning("run %s: its events wait in memory: %s", self._run.id, error)
             self._texts.put_back(events)

@@ -28,5 +28,5 @@ class Deaf:
     def called(self, use_id: str, verdict: Verdict, result: str | None, duration_ms: float | None) -> None:
         """Do nothing."""
 
-    def used(self, tokens: Tokens, model: str | None) -> None:
+    def used(self, tokens: Tokens, model: str | None, cost_usd: float | None = None) -> None:
         """Do nothing."""

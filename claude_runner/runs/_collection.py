@@ -1,7 +1,7 @@
 """The runs in the database, for whoever does not hold a connection."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -31,6 +31,10 @@ from claude_runner.runs._usage import SlotTotals, Totals
 
 EXPORTED: Final = 50  # runs of an export that a slow client holds: each may be 160 KB
 EXPORTED_HEAD: Final = 20_000  # characters of each of their texts
+
+
+def _free(_: sqlite3.Connection) -> bool:
+    return False
 
 
 class Runs:
@@ -169,9 +173,18 @@ class Runs:
         """Return what the model has said in the run up to now."""
         return await self._db.read(lambda c: _events.text_so_far(c, run_id))
 
-    async def claim(self, worker: str, session_id: str, now: datetime) -> Run | None:
-        """Start a new attempt at the pending run that has waited longest; `None` where none waits."""
-        run = await self._db.write(lambda c: _statements.claim(c, worker, session_id, now))
+    async def claim(
+        self, worker: str, session_id: str, now: datetime, held: Callable[[sqlite3.Connection], bool] = _free
+    ) -> Run | None:
+        """Start a new attempt at the pending run that has waited longest; `None` where none waits.
+
+        Args:
+            worker: Who executes it.
+            session_id: A UUID that is new.
+            now: The present.
+            held: Tells whether only runs that somebody started by hand may start.
+        """
+        run = await self._db.write(lambda c: _statements.claim(c, worker, session_id, now, held=held(c)))
         if run is not None:
             self._hub.publish(Topic.RUNS, run.id)
         return run
@@ -184,6 +197,7 @@ class Runs:
         model: str | None = None,
         calls: Sequence[ClosedCall] = (),
         granted: Granted | None = None,
+        cost_usd: float | None = None,
     ) -> bool:
         """Write what happened in the attempt, what became of its calls and, where given, what it used and was granted.
 
@@ -195,7 +209,7 @@ class Runs:
         """
 
         def write(c: sqlite3.Connection) -> bool:
-            if tokens is not None and not _statements.meter(c, run, tokens, model):
+            if tokens is not None and not _statements.meter(c, run, tokens, model, cost_usd):
                 return False
             if granted is not None:
                 _statements.grant(c, run, granted)

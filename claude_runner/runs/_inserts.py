@@ -13,9 +13,11 @@ from claude_runner.runs._records import NewRun
 
 _INSERT: Final = """
     INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at,
-        parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id)
+        parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id, alone,
+        max_cost_usd, max_retries, on_crash)
     VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
-        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id)
+        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id, :alone,
+        :max_cost_usd, :max_retries, :on_crash)
 """
 _INSERT_IF_NEW: Final = f"{_INSERT} ON CONFLICT (id) DO NOTHING RETURNING id"
 
@@ -58,6 +60,10 @@ def _values(run: NewRun, now: datetime, run_id: str) -> dict[str, Any]:
         "reason": run.reason,
         "profile": None if run.profile is None else run.profile.value,
         "commands": _json_of(run.commands),
+        "alone": int(run.alone),
+        "max_cost_usd": run.max_cost_usd,
+        "max_retries": run.max_retries,
+        "on_crash": str(run.on_crash),
         "now": to_text(now),
     }
 

@@ -83,6 +83,10 @@ class NewRun:
         depth: How many runs there are before it in its chain; 0 where no other run asked for it.
         not_before: When it may start, while it waits for that.
         reason: A code for a program: why it waits, or why it did not finish.
+        alone: Whether it does not start while another run of its job goes on.
+        max_cost_usd: What it may cost in US dollars, but for one turn; `None` for no bound of its own.
+        max_retries: How often it is tried again after a failure that may pass.
+        on_crash: What becomes of it where its server dies: `fail`, `retry` or `resume`.
     """
 
     prompt: str
@@ -101,6 +105,10 @@ class NewRun:
     profile: Profile | None = None
     commands: tuple[str, ...] = ()
     webhook_id: str | None = None
+    alone: bool = False
+    max_cost_usd: float | None = None
+    max_retries: int = 0
+    on_crash: str = "fail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +123,12 @@ class Run(NewRun):
         model: The model that answers, once it is known.
         tokens: Live while it runs.
         total_tokens: The sum of the four counts.
-        cost_usd: US dollars, or `None` where the price is unknown or not known yet.
+        cost_usd: US dollars of all attempts up to now, or `None` where the price is unknown or not known yet.
         denials: How many calls of tools were denied up to now.
+        superseded: Whether a newer slot of its job takes its place.
+        retries: How often it was tried again after a failure.
+        resumes: Whether this attempt, or the next where it waits, goes on in the session of the last.
+        session_usage: What Claude Code said of its session when it last ended one of its attempts.
     """
 
     id: str
@@ -134,6 +146,10 @@ class Run(NewRun):
     cost_usd: float | None
     session_id: str | None
     denials: int
+    superseded: bool = False
+    retries: int = 0
+    resumes: bool = False
+    session_usage: Mapping[str, Any] | None = None
 
     @property
     def chain(self) -> str:
@@ -154,6 +170,7 @@ class Run(NewRun):
                 "depth": self.depth + 1,
                 "not_before": not_before,
                 "reason": "followup",
+                "alone": True,
             }
         )
 
@@ -174,6 +191,9 @@ class Ending:
         error: A sentence for a person; `None` only where it finished. So is `reason`, a code for a program.
         tokens: What it used in all, or `None` where the last live count stands.
         model_usage: Tokens and cost of each model, as JSON can hold it.
+        resets_at: When a usage limit that was met is over, where that is known.
+        session_usage: What Claude Code says of the whole session, of each model; an attempt that went on in the session
+            of an earlier one has that one's in it.
     """
 
     state: State
@@ -183,6 +203,33 @@ class Ending:
     tokens: Tokens | None = None
     cost_usd: float | None = None
     model_usage: Mapping[str, Any] | None = None
+    resets_at: datetime | None = None
+    session_usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """Why and until when a run waits that was going on, and what it has used.
+
+    Attributes:
+        error: A sentence for a person; `reason` is a code for a program.
+        resumes: Whether it then goes on in its own session.
+        retries: How often it was tried again, the coming time included.
+        tokens: What all its attempts used, or `None` where the last live count stands.
+        cost_usd: What they cost; `None` where that is not known.
+        model_usage: What they used of each model.
+        session_usage: What Claude Code says of the session.
+    """
+
+    not_before: datetime
+    reason: str
+    error: str
+    resumes: bool
+    retries: int
+    tokens: Tokens | None = None
+    cost_usd: float | None = None
+    model_usage: Mapping[str, Any] | None = None
+    session_usage: Mapping[str, Any] | None = None
 
 
 def run_from(row: sqlite3.Row) -> Run:
@@ -221,6 +268,14 @@ def run_from(row: sqlite3.Row) -> Run:
         profile=None if row["profile"] is None else Profile(row["profile"]),
         commands=tuple(json.loads(row["commands"])),
         denials=row["denials"],
+        alone=bool(row["alone"]),
+        max_cost_usd=row["max_cost_usd"],
+        max_retries=row["max_retries"],
+        on_crash=row["on_crash"],
+        superseded=bool(row["superseded"]),
+        retries=row["retries"],
+        resumes=bool(row["resumes"]),
+        session_usage=None if row["session_usage"] is None else json.loads(row["session_usage"]),
     )
 
 

@@ -7,17 +7,19 @@ from datetime import datetime
 
 from claude_runner.db import from_text, to_text
 from claude_runner.runs import _calls
-from claude_runner.runs._records import Ending, Granted, Run, Tokens, run_from
+from claude_runner.runs._records import Ending, Granted, Parking, Run, Tokens, run_from
 
 # The terms that SQLite's partial indices stand for must be written out, or it looks at every run there ever was.
 _OPEN = "state IN ('pending', 'running')"
 _CLAIM = f"""
-    UPDATE runs SET state = 'running', attempt = attempt + 1, worker = :worker, session_id = :session_id,
-        started_at = :now, not_before = NULL, reason = NULL
+    UPDATE runs SET state = 'running', attempt = attempt + 1, worker = :worker,
+        session_id = CASE WHEN resumes = 1 THEN session_id ELSE :session_id END,
+        started_at = :now, not_before = NULL, reason = NULL, error = NULL
     WHERE state = 'pending' AND id = (
         SELECT id FROM runs AS waiting
         WHERE {_OPEN} AND state = 'pending' AND (not_before IS NULL OR not_before <= :now)
-            AND (parent_run_id IS NULL OR NOT EXISTS (
+            AND (:held = 0 OR rehearsal = 1 OR trigger IN ('manual', 'quick'))
+            AND ((alone = 0 AND parent_run_id IS NULL) OR NOT EXISTS (
                 SELECT 1 FROM runs AS other WHERE other.{_OPEN} AND other.state = 'running'
                     AND (other.id = waiting.parent_run_id OR other.job_id = waiting.job_id)
             ))
@@ -30,7 +32,7 @@ _UNFINISHED = f"""
 """  # noqa: S608 - written above
 _IN_THE_WAY = f"""
     SELECT id FROM runs WHERE job_id = :job_id AND {_OPEN}
-        AND (state = 'running' OR not_before IS NULL OR not_before <= :now)
+        AND (state = 'running' OR parent_run_id IS NULL OR attempt > 0 OR not_before IS NULL OR not_before <= :now)
     ORDER BY state DESC, created_at, id LIMIT 1
 """  # noqa: S608 - written above
 _UNFINISHED_OF_WEBHOOK = f"""
@@ -43,7 +45,7 @@ _CANCEL_PENDING_OF_WEBHOOK = f"""
 _FENCE = "WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING id"
 _METER = f"""
     UPDATE runs SET input_tokens = :input, output_tokens = :output, cache_read_tokens = :cache_read,
-        cache_write_tokens = :cache_write, model = coalesce(:model, model)
+        cache_write_tokens = :cache_write, model = coalesce(:model, model), cost_usd = coalesce(:cost_usd, cost_usd)
     {_FENCE}
 """  # noqa: S608 - written above
 _GRANT = f"UPDATE runs SET profile = :profile, warnings = :warnings {_FENCE}"  # noqa: S608 - written above
@@ -55,6 +57,15 @@ _END = f"""
         cost_usd = :cost_usd, model_usage = :model_usage
     {_FENCE}
 """  # noqa: S608 - written above
+_PARK = f"""
+    UPDATE runs SET state = 'pending', worker = NULL, not_before = :not_before, reason = :reason, error = :error,
+        resumes = :resumes, retries = :retries, input_tokens = coalesce(:input, input_tokens),
+        output_tokens = coalesce(:output_tokens, output_tokens),
+        cache_read_tokens = coalesce(:cache_read, cache_read_tokens),
+        cache_write_tokens = coalesce(:cache_write, cache_write_tokens), cost_usd = :cost_usd,
+        model_usage = :model_usage, session_usage = :session_usage
+    {_FENCE}
+"""  # noqa: S608 - written above
 _UNREADABLE = """
     UPDATE runs SET state = 'error', reason = 'unreadable', error = :error, finished_at = :now WHERE id = :id
 """
@@ -64,12 +75,22 @@ _CANCEL_PENDING = """
 """
 
 
-def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) -> Run | None:
+def claim(
+    c: sqlite3.Connection, worker: str, session_id: str, now: datetime, *, held: bool = False
+) -> Run | None:
     """Start a new attempt at the pending run that has waited longest; `None` where none waits.
 
-    A follow-up waits until the run that asked for it has ended, and every other of its job: they share a folder.
+    A follow-up waits until the run that asked for it has ended, and every other of its job: they share a folder. So
+    does a run that is to be alone.
+
+    Args:
+        c: Where the runs are.
+        worker: Who executes it.
+        session_id: A UUID that is new, for a run that does not go on in its last attempt's session.
+        now: The present.
+        held: Whether only runs that somebody started by hand may start.
     """
-    values = {"worker": worker, "session_id": session_id, "now": to_text(now)}
+    values = {"worker": worker, "session_id": session_id, "now": to_text(now), "held": int(held)}
     while (row := c.execute(_CLAIM, values).fetchone()) is not None:
         try:
             return run_from(row)
@@ -81,8 +102,10 @@ def claim(c: sqlite3.Connection, worker: str, session_id: str, now: datetime) ->
     return None
 
 
-def meter(c: sqlite3.Connection, run: Run, tokens: Tokens, model: str | None) -> bool:
-    """Write what the attempt has used up to now; tells whether it may still write."""
+def meter(
+    c: sqlite3.Connection, run: Run, tokens: Tokens, model: str | None, cost_usd: float | None = None
+) -> bool:
+    """Write what the run has used up to now, all attempts together; tells whether the attempt may still write."""
     values = {
         "id": run.id,
         "attempt": run.attempt,
@@ -91,6 +114,7 @@ def meter(c: sqlite3.Connection, run: Run, tokens: Tokens, model: str | None) ->
         "cache_read": tokens.cache_read,
         "cache_write": tokens.cache_write,
         "model": model,
+        "cost_usd": cost_usd,
     }
     return c.execute(_METER, values).fetchone() is not None
 
@@ -120,6 +144,31 @@ def end(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
         "model_usage": None if ending.model_usage is None else json.dumps(ending.model_usage),
     }
     if c.execute(_END, values).fetchone() is None:
+        return False
+    _calls.abandon(c, run.id)
+    return True
+
+
+def park(c: sqlite3.Connection, run: Run, parking: Parking) -> bool:
+    """Let the attempt wait to be taken up again, its open calls given up; tells whether it was ours to park."""
+    tokens = parking.tokens
+    values = {
+        "id": run.id,
+        "attempt": run.attempt,
+        "not_before": to_text(parking.not_before),
+        "reason": parking.reason,
+        "error": parking.error,
+        "resumes": int(parking.resumes),
+        "retries": parking.retries,
+        "input": tokens and tokens.input,
+        "output_tokens": tokens and tokens.output,
+        "cache_read": tokens and tokens.cache_read,
+        "cache_write": tokens and tokens.cache_write,
+        "cost_usd": parking.cost_usd,
+        "model_usage": None if parking.model_usage is None else json.dumps(parking.model_usage),
+        "session_usage": None if parking.session_usage is None else json.dumps(parking.session_usage),
+    }
+    if c.execute(_PARK, values).fetchone() is None:
         return False
     _calls.abandon(c, run.id)
     return True
