@@ -44,7 +44,7 @@ class Heard:
     def called(self, use_id: str, verdict: Verdict, result: str | None, duration_ms: float | None) -> None:
         raise NotImplementedError
 
-    def used(self, tokens: Tokens, model: str | None, cost_usd: float | None = None) -> None:
+    def used(self, tokens: Tokens, model: str | None, _cost_usd: float | None = None) -> None:
         self.counts.append((tokens, model))
 
 

@@ -14,10 +14,9 @@ from claude_runner.runs._records import NewRun
 _INSERT: Final = """
     INSERT INTO runs (id, job_id, trigger, prompt, tools, timeout_minutes, model, rehearsal, scheduled_for, created_at,
         parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id, alone,
-        max_cost_usd, max_retries, on_crash)
+        max_cost_usd)
     VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
-        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id, :alone,
-        :max_cost_usd, :max_retries, :on_crash)
+        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id, :alone, :max_cost_usd)
 """
 _INSERT_IF_NEW: Final = f"{_INSERT} ON CONFLICT (id) DO NOTHING RETURNING id"
 
@@ -62,8 +61,6 @@ def _values(run: NewRun, now: datetime, run_id: str) -> dict[str, Any]:
         "commands": _json_of(run.commands),
         "alone": int(run.alone),
         "max_cost_usd": run.max_cost_usd,
-        "max_retries": run.max_retries,
-        "on_crash": str(run.on_crash),
         "now": to_text(now),
     }
 

@@ -85,8 +85,6 @@ class NewRun:
         reason: A code for a program: why it waits, or why it did not finish.
         alone: Whether it does not start while another run of its job goes on.
         max_cost_usd: What it may cost in US dollars, but for one turn; `None` for no bound of its own.
-        max_retries: How often it is tried again after a failure that may pass.
-        on_crash: What becomes of it where its server dies: `fail`, `retry` or `resume`.
     """
 
     prompt: str
@@ -107,8 +105,6 @@ class NewRun:
     webhook_id: str | None = None
     alone: bool = False
     max_cost_usd: float | None = None
-    max_retries: int = 0
-    on_crash: str = "fail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,8 +266,6 @@ def run_from(row: sqlite3.Row) -> Run:
         denials=row["denials"],
         alone=bool(row["alone"]),
         max_cost_usd=row["max_cost_usd"],
-        max_retries=row["max_retries"],
-        on_crash=row["on_crash"],
         superseded=bool(row["superseded"]),
         retries=row["retries"],
         resumes=bool(row["resumes"]),

@@ -31,12 +31,10 @@ ALTER TABLE jobs ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE webhooks ADD COLUMN max_cost_usd REAL CHECK (max_cost_usd > 0);
 ALTER TABLE webhooks ADD COLUMN max_cost_per_day_usd REAL CHECK (max_cost_per_day_usd > 0);
 
--- `alone`: does not start while another run of its job goes on. `supersedes` is what a newer slot of the job did to it.
+-- `alone`: does not start while another run of its job goes on. `superseded`: a newer slot of the job takes its place.
 ALTER TABLE runs ADD COLUMN alone INTEGER NOT NULL DEFAULT 0 CHECK (alone IN (0, 1));
 ALTER TABLE runs ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0 CHECK (superseded IN (0, 1));
 ALTER TABLE runs ADD COLUMN max_cost_usd REAL;
-ALTER TABLE runs ADD COLUMN max_retries INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE runs ADD COLUMN on_crash TEXT NOT NULL DEFAULT 'fail' CHECK (on_crash IN ('fail', 'retry', 'resume'));
 -- How often it was tried again after a failure; waits for a usage limit are not among them.
 ALTER TABLE runs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 -- Whether the next attempt goes on in the session of the last, and what that session had used by Claude Code's own count.
