@@ -16,7 +16,8 @@ _INSERT: Final = """
         parent_run_id, root_run_id, depth, not_before, reason, profile, commands, webhook_id, alone,
         max_cost_usd)
     VALUES (:id, :job_id, :trigger, :prompt, :tools, :timeout_minutes, :model, :rehearsal, :scheduled_for, :now,
-        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id, :alone, :max_cost_usd)
+        :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id, :alone,
+        :max_cost_usd)
 """
 _INSERT_IF_NEW: Final = f"{_INSERT} ON CONFLICT (id) DO NOTHING RETURNING id"
 
