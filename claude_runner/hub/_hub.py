@@ -22,6 +22,7 @@ class Topic(StrEnum):
     WEBHOOKS = "webhooks"  # what was decided about the webhook of this id changed, or it was made or removed
     SETTINGS = "settings"  # the setting of this key was changed
     AUTH = "auth"  # what the client of this id was given was taken back
+    OUTBOX = "outbox"  # somebody is to hear of something, or what became of that
 
 
 class Change(NamedTuple):
