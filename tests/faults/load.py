@@ -1,0 +1,143 @@
+"""What keeps a server busy while it is killed: jobs of every kind, and senders who do not give up."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+
+from claude_runner.config import Settings, SystemClock
+from claude_runner.credentials import Sealing
+from claude_runner.db import open_database
+from claude_runner.hub import Hub
+from claude_runner.jobs import Job, JobDraft, Jobs, OnCrash, Overlap, Policy
+from claude_runner.webhooks import Webhook, WebhookDraft, Webhooks
+from tests.scripted_model import Step, script
+
+EFFECTS: Final = "effects"  # the file in a run's folder to which each run adds its name once
+BURST: Final = 6
+TOOLS: Final = ("Bash",)
+
+# A daemon with a session of its own, deaf to whoever asks it to end, and a command that lasts.
+COMMAND: Final = (
+    f'echo "$CLAUDE_RUNNER_RUN" >> {EFFECTS};'
+    """ setsid nohup sh -c "trap '' TERM HUP; sleep 300" >/dev/null 2>&1 & sleep 0.3"""
+)
+WORK: Final[Step] = {"text": "Working.", "tool": "Bash", "input": {"command": COMMAND}}
+DONE: Final[Step] = {"text": "Done.", "chunks": 5, "chunk_delay": 0.05}
+PROMPT: Final = script(WORK, DONE)
+
+# Each second of a minute has a slot of one of them or another; no two have the same rules.
+POLICIES: Final[Mapping[str, tuple[str, Policy]]] = {
+    "skip": ("* * * * * *", Policy()),
+    "queue one": ("*/2 * * * * *", Policy(overlap=Overlap.QUEUE_ONE, on_crash=OnCrash.RETRY)),
+    "queue all": ("*/7 * * * * *", Policy(overlap=Overlap.QUEUE_ALL, on_crash=OnCrash.RESUME)),
+    "cancel": ("*/5 * * * * *", Policy(overlap=Overlap.CANCEL_RUNNING)),
+    "allow": ("*/11 * * * * *", Policy(overlap=Overlap.ALLOW, on_crash=OnCrash.RETRY)),
+    "resume": ("1-59/2 * * * * *", Policy(on_crash=OnCrash.RESUME)),
+    "late": ("*/3 * * * * *", Policy(jitter_seconds=2)),
+    "dark": ("* * * * * *", Policy(blackouts=("00:00-23:59", "23:59-00:00"))),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a home has before its first server starts."""
+
+    jobs: tuple[Job, ...]
+    webhook: Webhook
+
+
+async def prepare(settings: Settings) -> Prepared:
+    """Fill a home that no server serves yet."""
+    now, hub = SystemClock().now(), Hub()
+    async with open_database(settings.database_path) as database:
+        jobs = Jobs(database, hub)
+        made = [
+            await jobs.add(JobDraft(name, cron, PROMPT, "UTC", tools=TOOLS, policy=policy), now)
+            for name, (cron, policy) in POLICIES.items()
+        ]
+        draft = WebhookDraft("Items", f"{{{{payload}}}} {PROMPT}", tools=TOOLS, max_per_minute=1_000_000)
+        return Prepared(tuple(made), await Webhooks(database, hub, Sealing(settings)).add(draft, now))
+
+
+@dataclass
+class Senders:
+    """Services that post, and people who trigger a job: who is not answered asks again.
+
+    Attributes:
+        ports: Where servers listen at this moment, as far as is known.
+        taken: The run that each delivery was answered with.
+        triggered: The runs that triggers were answered with.
+        wrong: What should not have been answered.
+        over: Set once nobody is to begin anything more.
+    """
+
+    prepared: Prepared
+    token: str
+    random: random.Random
+    ports: list[int] = field(default_factory=list)
+    sent: int = 0
+    taken: dict[str, str] = field(default_factory=dict)
+    triggered: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def post(self) -> None:
+        """Post now and then, each delivery until it is taken, and some of them twice."""
+        async with httpx2.AsyncClient(timeout=5) as http:
+            while not self.over.is_set():
+                await asyncio.sleep(self.random.uniform(0.5, 3))
+                delivery = await self._deliver(http)
+                if self.random.random() < 0.3:
+                    await self._deliver(http, delivery)
+
+    async def trigger(self) -> None:
+        """Trigger a job now and then."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with httpx2.AsyncClient(timeout=5, headers=headers) as http:
+            while not self.over.is_set():
+                await asyncio.sleep(self.random.uniform(1, 4))
+                job = self.random.choice(self.prepared.jobs)
+                answer = await self._ask(lambda origin: http.post(f"{origin}/api/jobs/{job.id}/trigger"))  # noqa: B023
+                if answer is not None:
+                    self.triggered.append(answer["run_id"])
+
+    async def burst(self) -> None:
+        """Post some at once, so that a server that is killed now has some of them in its hands."""
+        async with httpx2.AsyncClient(timeout=5) as http, asyncio.TaskGroup() as posts:
+            for _ in range(BURST):
+                posts.create_task(self._deliver(http))
+
+    async def _deliver(self, http: httpx2.AsyncClient, delivery: str | None = None) -> str:
+        if delivery is None:
+            self.sent += 1
+            delivery = f"delivery {self.sent}"
+        headers = {"Content-Type": "application/json", "Idempotency-Key": delivery}
+        body = json.dumps({"n": delivery})
+        path = f"/webhook/{self.prepared.webhook.token}"
+        while (  # noqa: ASYNC110
+            answer := await self._ask(lambda origin: http.post(origin + path, content=body, headers=headers))
+        ) is None:
+            await asyncio.sleep(0.05)  # when a server is there again nobody tells those outside
+        if self.taken.setdefault(delivery, answer["run_id"]) != answer["run_id"]:
+            self.wrong.append(
+                f"{delivery} was answered with two runs: {self.taken[delivery]}, {answer['run_id']}"
+            )
+        return delivery
+
+    async def _ask(self, post: Callable[[str], Any]) -> dict[str, Any] | None:
+        """Return the answer of a server that takes what is posted; `None` where nobody answers."""
+        if not self.ports:
+            return None
+        with suppress(httpx2.TransportError):
+            answer = await post(f"http://localhost:{self.random.choice(self.ports)}")
+            if answer.status_code == 202:
+                return dict(answer.json())
+            if answer.status_code != 503:  # it is stopping
+                self.wrong.append(f"answered {answer.status_code}: {answer.text[:300]}")
+        return None
