@@ -94,8 +94,11 @@ CREATE TABLE outbox (
     finished_at     TEXT,
     CHECK ((finished_at IS NOT NULL) = (state <> 'waiting'))
 ) STRICT;
-CREATE INDEX outbox_waiting ON outbox (next_attempt_at, id) WHERE state = 'waiting';
-CREATE INDEX outbox_newest ON outbox (created_at, id);
+CREATE INDEX outbox_waiting ON outbox (channel_id, next_attempt_at) WHERE state = 'waiting' AND ping_url IS NULL;
+CREATE INDEX outbox_pings ON outbox (job_id, next_attempt_at) WHERE state = 'waiting' AND ping_url IS NOT NULL;
+CREATE INDEX outbox_newest ON outbox (created_at, id, state);
+CREATE INDEX outbox_of_channel ON outbox (channel_id) WHERE channel_id IS NOT NULL;
+CREATE INDEX outbox_of_job ON outbox (job_id, event, created_at);
 
 -- The sums of `usage_sums`, of one job, webhook or model each; rehearsals are in none. A run of several models is in the
 -- sums of each with what that used.
