@@ -4,6 +4,7 @@
 # make config print the entry for Claude Desktop's configuration
 # make bench  measure what the README promises
 # make soak   keep five servers on one home under load for five minutes, their leaders killed
+# make faults kill the server at fifty moments under load and look for anything missed, doubled or lost
 # make bundle pack the bundle that Claude Desktop installs, into dist/
 # make docs   write the generated parts of the README anew
 # make screenshots take the README's pictures of the pages anew
@@ -19,7 +20,7 @@ ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
 $(shell rm -f $(VENV)/*.ready)
 endif
 
-.PHONY: demo run config test check bench soak bundle docs screenshots constraints
+.PHONY: demo run config test check bench soak faults bundle docs screenshots constraints
 
 demo: $(VENV)/run.ready
 	@$(RUN) server.py --demo
@@ -46,6 +47,10 @@ check: $(VENV)/dev.ready
 
 soak: $(VENV)/dev.ready
 	@$(RUN) -m tests.soak
+
+# FAULTS_SEED says which storm, FAULTS_KILLS how long it is.
+faults: $(VENV)/dev.ready
+	@FAULTS_KILLS=$${FAULTS_KILLS:-50} $(RUN) -m pytest -q -s tests/faults
 
 bench: $(VENV)/dev.ready
 	@$(RUN) -m bench

@@ -41,9 +41,9 @@ class Ledger:
             elif run["state"] == "running":
                 yield f"run {run_id} goes on for ever"
 
-    def posted(self, deliveries: Sequence[str], webhook_id: str) -> Iterator[str]:
+    def posted(self, deliveries: Sequence[str]) -> Iterator[str]:
         """Tell of deliveries that became no run or several; who had no answer asked again until there was one."""
-        made = sum(run["webhook_id"] == webhook_id for run in self.runs.values())
+        made = sum(run["webhook_id"] is not None for run in self.runs.values())
         if made != len(deliveries):
             yield f"{len(deliveries)} deliveries became {made} runs"
 
@@ -69,7 +69,7 @@ class Ledger:
             (job.id, row["scheduled_for"])
             for job in jobs
             for row in self.slots[job.id]
-            if row["fate"] in RUNNING_FATES and row["run_id"] in self.runs
+            if row["fate"] in RUNNING_FATES
         }
         yield from (f"{slot} is in one book and not in the other" for slot in ran ^ made.keys())
 

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import httpx2
@@ -49,7 +49,8 @@ class Prepared:
     """What a home has before its first server starts."""
 
     jobs: tuple[Job, ...]
-    webhook: Webhook
+    works: Webhook
+    fails: Webhook  # its runs end before a model is asked, so that there may be many of them
 
 
 async def prepare(settings: Settings) -> Prepared:
@@ -61,8 +62,10 @@ async def prepare(settings: Settings) -> Prepared:
             await jobs.add(JobDraft(name, cron, PROMPT, "UTC", tools=TOOLS, policy=policy), now)
             for name, (cron, policy) in POLICIES.items()
         ]
-        draft = WebhookDraft("Items", f"{{{{payload}}}} {PROMPT}", tools=TOOLS, max_per_minute=1_000_000)
-        return Prepared(tuple(made), await Webhooks(database, hub, Sealing(settings)).add(draft, now))
+        works = WebhookDraft("Items", f"{{{{payload}}}} {PROMPT}", tools=TOOLS, max_per_minute=1_000_000)
+        webhooks = Webhooks(database, hub, Sealing(settings))
+        fails = replace(works, name="Refused", tools=("NotebookEdit",))
+        return Prepared(tuple(made), await webhooks.add(works, now), await webhooks.add(fails, now))
 
 
 @dataclass
@@ -116,10 +119,11 @@ class Senders:
     async def _deliver(self, http: httpx2.AsyncClient, delivery: str | None = None) -> str:
         if delivery is None:
             self.sent += 1
-            delivery = f"delivery {self.sent}"
+            delivery = f"{'works' if self.random.random() < 0.3 else 'fails'} {self.sent}"
         headers = {"Content-Type": "application/json", "Idempotency-Key": delivery}
         body = json.dumps({"n": delivery})
-        path = f"/webhook/{self.prepared.webhook.token}"
+        webhook = self.prepared.works if delivery.startswith("works") else self.prepared.fails
+        path = f"/webhook/{webhook.token}"
         while (  # noqa: ASYNC110
             answer := await self._ask(lambda origin: http.post(origin + path, content=body, headers=headers))
         ) is None:

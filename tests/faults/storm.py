@@ -184,7 +184,7 @@ def _audit(
     return [
         *integrity,
         *ledger.answered([*senders.taken.values(), *senders.triggered]),
-        *ledger.posted([*senders.taken], prepared.webhook.id),
+        *ledger.posted([*senders.taken]),
         *ledger.fates(prepared.jobs, begun, ended),
         *ledger.of_slots(prepared.jobs),
         *ledger.executed(prepared.jobs, model.requests),
