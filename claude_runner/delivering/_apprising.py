@@ -1,0 +1,121 @@
+"""Asks the program that has Apprise: a process for a few addresses at a time, that ends when it has answered."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from claude_runner.config import Settings
+from claude_runner.errors import InvalidError, UnavailableError, unusable
+from claude_runner.notifications import EXAMPLES, Delivered, Parcel
+from claude_runner.processes import NETWORK, guard_variables, guarded
+
+AT_ONCE: Final = 3  # processes: each has 50 MB
+CHECK_SECONDS: Final = 20.0
+SEND_SECONDS: Final = 60.0  # within `notifications.LEASE`
+END_SECONDS: Final = 3.0  # its guard takes half a second to ask, and then kills
+MAX_ANSWER: Final = 100_000
+NO_ANSWER: Final = "the service did not answer in time"
+BROKEN: Final = "what sends notifications ended without an answer; is all of requirements.txt installed?"
+
+_PROGRAM: Final = Path(__file__).with_name("_apprise.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Apprising:
+    """Knows the services that Apprise does."""
+
+    settings: Settings
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def shown(self, url: str) -> str:
+        """Return what may be shown of an address; raises as `notifications.Courier` says."""
+        answer = None
+        with suppress(TimeoutError):
+            async with aclosing(self._answers({"check": url}, CHECK_SECONDS)) as answers:
+                answer = await anext(answers, None)
+        if answer is None:
+            raise UnavailableError(f"the address can't be looked at: {BROKEN}")
+        if answer["shown"] is None:
+            raise InvalidError(
+                "this is no address that notifications can be sent to; give an Apprise URL "
+                f"(https://appriseit.com/services/) or a mail address, such as {', '.join(EXAMPLES)}",
+                field="url",
+            )
+        return str(answer["shown"])
+
+    async def deliver(self, parcels: Sequence[Parcel]) -> AsyncIterator[Delivered]:
+        """Send parcels side by side in one process, and tell of each as soon as it is known."""
+        left = set(range(len(parcels)))
+        error = BROKEN
+        task = {"send": [{"url": it.url, "messages": it.messages} for it in parcels]}
+        try:
+            async for answer in self._answers(task, SEND_SECONDS):
+                left.discard(answer["place"])
+                yield Delivered(answer["place"], answer["taken"], answer["error"])
+        except TimeoutError:
+            error = NO_ANSWER
+        except UnavailableError as unavailable:
+            error = str(unavailable)
+        for place in left:
+            yield Delivered(place, 0, error)
+
+    async def _answers(
+        self, task: Mapping[str, Any], seconds: float
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield what the program says; raises `TimeoutError` where it takes too long.
+
+        Raises:
+            UnavailableError: It can't be started.
+        """
+        async with self._turns, self._started() as process:
+            assert process.stdin is not None  # noqa: S101 - for mypy: they are pipes
+            assert process.stdout is not None  # noqa: S101 - as above
+            end = asyncio.get_running_loop().time() + seconds
+            process.stdin.write(json.dumps(task).encode() + b"\n")
+            while True:
+                async with asyncio.timeout_at(end):
+                    line = await process.stdout.readline()
+                if not line:
+                    return
+                yield json.loads(line)
+
+    @asynccontextmanager
+    async def _started(self) -> AsyncIterator[Process]:
+        """Start the program; on leaving it is ended with all that came of it."""
+        kept = {name: self.settings.environment.get(name) for name in ("PATH", "LANG", "TZ", *NETWORK)}
+        environment = {name: value for name, value in kept.items() if value}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *guarded([sys.executable, "-I", "-B", str(_PROGRAM)]),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=DEVNULL,  # what a service's code says may have the address in it
+                env={**environment, **guard_variables(environment)},
+                limit=MAX_ANSWER,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise unusable(error, _PROGRAM) from error
+        try:
+            yield process
+        finally:
+            await asyncio.shield(_end(process))
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.terminate()  # its guard does the rest
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
