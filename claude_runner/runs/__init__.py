@@ -36,6 +36,7 @@ from claude_runner.runs._statements import (
     running,
     unfinished,
 )
+from claude_runner.runs._streaks import failures_before
 from claude_runner.runs._texts import head, shortened, text_of
 from claude_runner.runs._usage import SlotTotals, Totals
 
@@ -77,6 +78,7 @@ __all__ = [
     "close_calls",
     "cursor_of",
     "end",
+    "failures_before",
     "going_on",
     "grant",
     "head",
