@@ -83,7 +83,8 @@ def look_again_at(c: sqlite3.Connection, kind: HoldKind, now: datetime) -> datet
     """Return when a run may be let through to see, if another has just met this hold: later each time."""
     row = c.execute("SELECT streak FROM holds WHERE kind = :kind", {"kind": kind.value}).fetchone()
     met: int = 0 if row is None else row["streak"]
-    return now + min(LONGEST, SHORTEST * 2 ** min(met, 10))
+    pause: timedelta = min(LONGEST, SHORTEST * (1 << min(met, 10)))
+    return now + pause
 
 
 def lift(c: sqlite3.Connection, kind: HoldKind) -> bool:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from claude_runner.errors import ConflictError, InvalidError
 from claude_runner.hub import Change, Topic
+from claude_runner.jobs import STANDARD, NotifyOn, Overlap, Policy
 from claude_runner.permissions import Profile
-from claude_runner.settings import Budgets, FollowUpCaps, OwnerSettings, StoredSettings
+from claude_runner.settings import Budgets, FollowUpCaps, OwnerSettings, StoredSettings, job_defaults
 from tests.parts import Parts, open_parts
 
 FIRST = OwnerSettings(
@@ -23,6 +25,7 @@ FIRST = OwnerSettings(
     budgets=Budgets(),
 )
 CHANGES = {
+    "job_defaults": {"overlap": "allow", "max_retries": 0, "notify_on": ["missed"]},
     "allowed_tools": ["Read", "Grep"],
     "webhook_base_url": "https://runner.example.com/",
     "sandbox_mode": False,
@@ -69,6 +72,7 @@ async def test_what_was_changed_is_read_in_the_form_in_which_it_is_used(stored: 
         timezone="Europe/Berlin",
         default_model="sonnet",
         budgets=Budgets(5, 99.5),
+        job_defaults=Policy(overlap=Overlap.ALLOW, max_retries=0, notify_on=(NotifyOn.MISSED,)),
     )
     assert await stored.allowed_tools() == ("Read", "Grep")
     assert await stored.webhook_base_url() == "https://runner.example.com"
@@ -179,3 +183,33 @@ async def test_what_was_spoiled_by_hand_counts_as_its_default_or_as_what_allows_
     assert (owned.timezone, owned.default_model, owned.budgets) == (None, None, Budgets())
     assert not owned.install_dependencies
     assert owned.sandbox_mode
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        (
+            {"overlap": "sometimes"},
+            "job_defaults.overlap",
+            "skip, queue_one, queue_all, cancel_running, allow",
+        ),
+        ({"starts_at": "2026-12-01"}, "job_defaults.starts_at", "there is no rule 'starts_at' here"),
+        ({"max_cost_usd": 0}, "job_defaults.max_cost_usd", "nothing could run"),
+        ({"max_cost_usd": "five"}, "job_defaults.max_cost_usd", "a number of US dollars"),
+        ({"catch_up": "all", "overlap": "skip"}, "job_defaults.catch_up", "lets only one of them run"),
+        (["skip"], "job_defaults", "give rules of jobs"),
+    ],
+)
+async def test_rules_that_can_not_be_are_refused(
+    stored: StoredSettings, given: object, field: str, said: str
+) -> None:
+    with pytest.raises(InvalidError, match=said) as caught:
+        await stored.change({"job_defaults": given})
+    assert caught.value.field == field
+
+
+async def test_what_nobody_decided_is_as_the_standard_has_it(parts: Parts, stored: StoredSettings) -> None:
+    await stored.change({"job_defaults": {"overlap": "allow"}})
+    assert await parts.database.read(job_defaults) == replace(STANDARD, overlap=Overlap.ALLOW)
+    await parts.sql("UPDATE settings SET value = '[' WHERE key = 'job_defaults'")
+    assert await parts.database.read(job_defaults) == STANDARD

@@ -17,6 +17,8 @@ from claude_runner.jobs._policies import (
     Policy,
     check_amount,
     check_ping_url,
+    decided_in,
+    read_policy,
 )
 from claude_runner.jobs._records import (
     DEFAULT_TIMEOUT_MINUTES,
@@ -77,10 +79,12 @@ __all__ = [
     "check_prompt",
     "checked_name",
     "clean_text",
+    "decided_in",
     "due",
     "find",
     "link_run",
     "next_due_at",
+    "read_policy",
     "record",
     "record_execution",
     "remember",

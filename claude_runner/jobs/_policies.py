@@ -3,10 +3,12 @@
 import json
 import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -217,6 +219,54 @@ def _check_together(policy: Policy) -> None:
         )
     if len(policy.blackouts) > MAX_BLACKOUTS:
         raise InvalidError(f"a job has at most {MAX_BLACKOUTS} blackouts", field="blackouts")
+
+
+def decided_in(policy: Policy) -> dict[str, Any]:
+    """Return the rules that were decided, as JSON can hold them."""
+    return {
+        each.name: [str(item) for item in value] if isinstance(value, tuple) else value
+        for each in fields(policy)
+        if (value := getattr(policy, each.name)) is not None and value != each.default
+    }
+
+
+def read_policy(given: Mapping[str, Any], own: Collection[str]) -> Policy:
+    """Return the rules that a JSON object decides.
+
+    Args:
+        given: Rules by name; null is the same as none.
+        own: Rules that can't be decided here.
+
+    Raises:
+        InvalidError: A rule is not known or not to be decided here, or its value can't be used; `field` is its name.
+    """
+    known = [name for name in COLUMNS if name not in own]
+    if unknown := [name for name in given if name not in known]:
+        raise InvalidError(
+            f"there is no rule {unknown[0][:60]!r} here; there are {', '.join(known)}", field=unknown[0][:60]
+        )
+    policy = Policy(**{name: _read(name, value) for name, value in given.items() if value is not None})
+    policy.check()
+    return policy
+
+
+_KINDS: Final[Mapping[str, type[StrEnum]]] = MappingProxyType(
+    {"overlap": Overlap, "catch_up": CatchUp, "on_crash": OnCrash, "notify_on": NotifyOn}
+)
+
+
+def _read(name: str, value: Any) -> Any:
+    if name in _LISTS:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+            raise InvalidError(f"{name} is a list of texts", field=name)
+        return tuple(_member(name, each) if name in _KINDS else each for each in value)
+    return _member(name, value) if name in _KINDS else value
+
+
+def _member(name: str, value: object) -> StrEnum:
+    with suppress(ValueError):
+        return _KINDS[name](str(value))
+    raise InvalidError(f"{name} is one of {', '.join(_KINDS[name])}, not {str(value)[:60]!r}", field=name)
 
 
 COLUMNS: Final = tuple(each.name for each in fields(Policy))

@@ -6,6 +6,7 @@ from claude_runner.settings._stored import (
     allowed_tools,
     default_model,
     followup_caps,
+    job_defaults,
     rights,
 )
 
@@ -20,5 +21,6 @@ __all__ = [
     "default_model",
     "followup_caps",
     "from_text",
+    "job_defaults",
     "rights",
 ]

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from claude_runner.config import is_host
 from claude_runner.errors import InvalidError
 from claude_runner.grants import BUILT_INS
-from claude_runner.jobs import check_model
+from claude_runner.jobs import Policy, check_model, decided_in, read_policy
 from claude_runner.permissions import IN_SANDBOX_MODE, Profile
 from claude_runner.schedule import parse
 
@@ -38,6 +38,9 @@ class Budgets(NamedTuple):
     month_usd: float | None = None
 
 
+# What is a job's own alone: when it runs, and who is told that it has.
+OF_ONE_JOB: Final = frozenset({"starts_at", "ends_at", "blackouts", "heartbeat_url"})
+
 DEFAULTS: Final = MappingProxyType(
     {
         "allowed_tools": ["WebSearch", "WebFetch", "Read", "Write", "Edit", "Bash"],
@@ -51,6 +54,7 @@ DEFAULTS: Final = MappingProxyType(
         "timezone": None,
         "default_model": None,
         "budgets": Budgets()._asdict(),
+        "job_defaults": {},
     }
 )
 
@@ -68,6 +72,7 @@ class OwnerSettings:
         timezone: That of a new job that names none; `None` for the machine's.
         default_model: That of whatever names none; `None` for Claude Code's own default.
         budgets: Where the owner is warned; nothing is stopped by them.
+        job_defaults: Rules of jobs that decide nothing themselves.
     """
 
     allowed_tools: tuple[str, ...]
@@ -79,6 +84,7 @@ class OwnerSettings:
     timezone: str | None
     default_model: str | None
     budgets: Budgets
+    job_defaults: Policy = field(default_factory=Policy)
 
     def refuse_contradictions(self, changed: Mapping[str, object]) -> None:
         """Raise `InvalidError` where what was changed does not go together with the rest."""
@@ -113,6 +119,8 @@ def written(key: str, value: Any) -> str:
     """Return a value in the form in which it is stored."""
     if key == "webhook_base_url" and value is None:
         value = DEFAULTS[key]
+    if isinstance(value, Policy):
+        value = decided_in(value)
     return json.dumps(value._asdict() if isinstance(value, (FollowUpCaps, Budgets)) else value)
 
 
@@ -236,6 +244,17 @@ def _budgets(value: object) -> Budgets:
     return Budgets(**given)
 
 
+def _job_defaults(value: object) -> Policy:
+    if isinstance(value, Policy):
+        value = decided_in(value)
+    if not isinstance(value, Mapping):
+        raise InvalidError('give rules of jobs, such as {"overlap": "queue_one"}', field="job_defaults")
+    try:
+        return read_policy(value, OF_ONE_JOB)
+    except InvalidError as error:
+        raise InvalidError(str(error), field=f"job_defaults.{error.field}") from error
+
+
 _READERS: Final[Mapping[str, Callable[[object], Any]]] = MappingProxyType(
     {
         "allowed_tools": _tools,
@@ -247,6 +266,7 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = MappingProxyType(
         "timezone": _zone,
         "default_model": _model,
         "budgets": _budgets,
+        "job_defaults": _job_defaults,
     }
 )
 # What an unreadable value counts as, where the default would allow more than its owner may have meant.

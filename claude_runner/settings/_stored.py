@@ -9,6 +9,7 @@ from dataclasses import replace
 from claude_runner.db import Database
 from claude_runner.errors import ConflictError
 from claude_runner.hub import Hub, Topic
+from claude_runner.jobs import STANDARD, Policy
 from claude_runner.permissions import Profile, Rights
 from claude_runner.settings._owned import (
     DEFAULTS,
@@ -136,6 +137,14 @@ def followup_caps(c: sqlite3.Connection) -> FollowUpCaps:
         return FollowUpCaps()
     given = {name: value[name] for name in FollowUpCaps._fields if is_amount(value.get(name))}
     return FollowUpCaps(**given)
+
+
+def job_defaults(c: sqlite3.Connection) -> Policy:
+    """Read the rules of jobs that decide nothing themselves; what can't be read counts as the standard."""
+    row = c.execute("SELECT value FROM settings WHERE key = 'job_defaults'").fetchone()
+    if row is None or row["value"] == "{}":
+        return STANDARD
+    return read_owned({"job_defaults": row["value"]}).job_defaults.or_else(STANDARD)
 
 
 def default_model(c: sqlite3.Connection) -> str | None:
