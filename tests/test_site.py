@@ -4,6 +4,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx2
 import pytest
@@ -12,7 +14,7 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.web._serving import _bind
 from tests.sites import on_free_port, serving
-from tests.support import FakeAgent, FakeClock
+from tests.support import PATIENCE, FakeAgent, FakeClock
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +173,13 @@ def test_an_answers_body_does_not_wait_for_its_head_to_be_acknowledged() -> None
         accepted, _ = bound.accept()
         with closing(accepted):
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_answers_tell_the_time_they_are_given_at(site: tuple[App, httpx2.AsyncClient]) -> None:
+    told = {(await site[1].get("/health")).headers["Date"]}
+    async with asyncio.timeout(PATIENCE):
+        while len(told) == 1:
+            await asyncio.sleep(0.05)
+            told.add((await site[1].get("/health")).headers["Date"])
+    earlier, later = sorted(map(parsedate_to_datetime, told))
+    assert timedelta(0) < later - earlier <= timedelta(seconds=2)
