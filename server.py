@@ -153,7 +153,8 @@ def _stop_on_signals() -> asyncio.Event:
 async def _serve(settings: Settings) -> None:
     """Serve the transports chosen until told to stop or, where stdio is served, its client has gone."""
     gc.disable()  # what is made while all this is imported is no garbage; `warm` switches it on again
-    from claude_runner.app import background, open_app  # noqa: PLC0415 - after the log is up: it imports much
+    from claude_runner.app import open_app  # noqa: PLC0415 - after the log is up: it imports much
+    from claude_runner.background import background  # noqa: PLC0415
     from claude_runner.tools import build_mcp, serve_stdio, warm_up  # noqa: PLC0415
     from claude_runner.tunnel import open_tunnel  # noqa: PLC0415
 

@@ -2,28 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from claude_runner.addresses import Addresses
-from claude_runner.agent import Agent, ClaudeAgent, Endpoint, sandbox_problem
+from claude_runner.agent import Agent, ClaudeAgent, Endpoint
 from claude_runner.auth import Auth
+from claude_runner.background import background
 from claude_runner.config import Clock, Settings, SystemClock
 from claude_runner.credentials import Credentials, Sealing
 from claude_runner.db import Database, open_database
+from claude_runner.delivering import post_of
 from claude_runner.dispatcher import Dispatcher
-from claude_runner.errors import RunnerError, UnavailableError, unusable
+from claude_runner.errors import UnavailableError, unusable
+from claude_runner.hands import open_hands
 from claude_runner.hub import Hub, Topic
 from claude_runner.indexing import Indexing
-from claude_runner.inside import Inside
 from claude_runner.invocation import Invocations
 from claude_runner.jobs import Job, Jobs
 from claude_runner.leader import Leadership, Workers
-from claude_runner.pool import Door, Environments, Patience, Pool
+from claude_runner.notifications import Channels, Outbox
+from claude_runner.pool import Patience, Pool
 from claude_runner.quick_runs import QuickRuns
 from claude_runner.reach import Reach
 from claude_runner.reception import Reception
@@ -77,6 +80,8 @@ class App:
     reception: Reception
     quick: QuickRuns
     trash: Trash
+    channels: Channels
+    outbox: Outbox
 
     async def trigger(self, job_id: str) -> Run:
         """Run a job now, enabled or not, and return the pending run.
@@ -224,7 +229,9 @@ async def open_app(
             raise unusable(error, settings.state) from error
         standins = await stack.enter_async_context(AsyncExitStack())
         runs = Runs(database, hub)
-        hands = await stack.enter_async_context(_open_hands(database, hub, clock, settings, stored, patience))
+        hands = await stack.enter_async_context(
+            open_hands(database, hub, clock, settings, stored, runs, patience)
+        )
         rehearsal = _Rehearsal(standins).endpoint
         runner = Runner(
             database, hub, runs, agent, clock, settings, hands.reach, hands.door, rehearsal, hands.redactor
@@ -232,6 +239,8 @@ async def open_app(
         dispatcher = Dispatcher(runs, hub, clock, settings, worker, runner.execute)
         scheduler = Scheduler(database, hub, clock, rehearsal=settings.rehearsal)
         recovery = Recovery(database, hub, clock, agent, workers)
+        addresses = Addresses(settings, stored)
+        post = post_of(database, hub, clock, settings, hands.invocations, addresses)
 
         @asynccontextmanager
         async def engine() -> AsyncIterator[None]:
@@ -242,6 +251,7 @@ async def open_app(
                 background(scheduler.serve()),
                 background(recovery.serve()),
                 background(Indexing(runs, hub, clock).serve()),
+                background(post.sender.serve()),
             ):
                 yield
 
@@ -252,8 +262,6 @@ async def open_app(
             async with asyncio.timeout(SETTLE_SECONDS):
                 await leadership.settled.wait()
         trash = await stack.enter_async_context(_open_trash(database, hub, clock, runs, dispatcher))
-        invocations = Invocations(hands.servers, hands.pool, runs, hands.redactor, clock)
-        stack.push_async_callback(invocations.settled)
         auth = Auth(database, hub, settings)
         await stack.enter_async_context(auth.open())
         reception = await stack.enter_async_context(
@@ -277,16 +285,18 @@ async def open_app(
             pool=hands.pool,
             reach=hands.reach,
             workshop=Workshop(hands.servers, hands.pool, hands.credentials, clock),
-            invocations=invocations,
+            invocations=hands.invocations,
             rehearsals=Rehearsals(
                 trash.jobs, hands.reach, hands.pool, hands.door, agent, hands.redactor, clock
             ),
-            addresses=Addresses(settings, stored),
+            addresses=addresses,
             auth=auth,
             webhooks=reception.webhooks,
             reception=reception,
             quick=QuickRuns(trash.jobs, runs, hands.reach, clock, settings),
             trash=trash,
+            channels=post.channels,
+            outbox=post.outbox,
         )
 
 
@@ -317,65 +327,6 @@ async def _open_reception(
         )
         async with reception.open():
             yield reception
-
-
-class _Hands(NamedTuple):
-    """What runs and callers have tools by."""
-
-    redactor: Redactor
-    servers: Servers
-    credentials: Credentials
-    secrecy: Secrecy
-    pool: Pool
-    reach: Reach
-    door: Door
-
-
-@asynccontextmanager
-async def _open_hands(
-    database: Database,
-    hub: Hub,
-    clock: Clock,
-    settings: Settings,
-    stored: StoredSettings,
-    patience: Patience | None,
-) -> AsyncIterator[_Hands]:
-    """Open what runs and callers have tools by; on leaving, every tool server is ended."""
-    redactor = Redactor()
-    servers = Servers(database, hub, settings)
-    credentials = Credentials(database, hub, settings)
-    secrecy = Secrecy(servers, credentials, redactor, hub, clock)
-    environments = Environments(settings, stored.install_dependencies)
-    pool = Pool(settings, servers, credentials, environments, redactor, hub, clock, secrecy.refresh, patience)
-    within = Inside(database, hub, clock, redactor.text)
-    reach = Reach(database, settings, servers, credentials, pool, within, sandbox_problem)
-    door = Door(pool, within, settings)
-    with redactor.guard_log():
-        await _prepare(servers, secrecy, clock)
-        async with background(secrecy.serve()), pool.open(), door.open():
-            yield _Hands(redactor, servers, credentials, secrecy, pool, reach, door)
-
-
-async def _prepare(servers: Servers, secrecy: Secrecy, clock: Clock) -> None:
-    """Do what tool servers need at the start; what is in the way of that is in nobody else's."""
-    try:
-        await servers.add_samples(clock.now())
-        await secrecy.refresh()
-    except RunnerError as error:
-        log.warning("tool servers: %s", error)
-
-
-@asynccontextmanager
-async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let something go on while the context is open; on leaving it is cancelled and awaited."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
 
 
 class _Rehearsal:

@@ -2,6 +2,7 @@
 
 import sys
 
+from claude_runner import notifications, webhooks
 from claude_runner.addresses import Addresses
 from claude_runner.auth import Auth
 from claude_runner.client_config import Surface, client_config
@@ -10,7 +11,6 @@ from claude_runner.credentials import Credentials
 from claude_runner.db import open_database
 from claude_runner.hub import Hub
 from claude_runner.settings import StoredSettings
-from claude_runner.webhooks import reseal
 
 
 async def client_configuration(surface: Surface, command: tuple[str, ...], settings: Settings) -> str:
@@ -41,5 +41,5 @@ async def rotate_key(settings: Settings) -> str:
     """Seal the credentials anew and return a sentence about it."""
     async with open_database(settings.database_path) as database:
         credentials = Credentials(database, Hub(), settings)
-        count = await credentials.rotate(reseal)
+        count = await credentials.rotate(webhooks.reseal, notifications.reseal)
     return f"sealed anew: {count} credential{'' if count == 1 else 's'}; the key is in {credentials.place}"

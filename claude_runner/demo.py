@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from claude_runner.app import App, background, open_app
+from claude_runner.app import App, open_app
+from claude_runner.background import background
 from claude_runner.config import Settings
 from claude_runner.errors import NotFoundError
 from claude_runner.hub import Subscription, Topic

@@ -8,7 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from claude_runner.app import App, background, open_app
+from claude_runner.app import App, open_app
+from claude_runner.background import background
 from claude_runner.config import Settings
 from claude_runner.errors import NotFoundError, UnavailableError
 from claude_runner.runs import NewRun, State, Trigger

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_runner.app import App, background
+from claude_runner.app import App
+from claude_runner.background import background
 from claude_runner.hub import Topic
 from claude_runner.jobs import Job
 from claude_runner.runs import RunFilter, State, Trigger

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from starlette.types import ASGIApp
 
-from claude_runner.app import App, background, open_app
+from claude_runner.app import App, open_app
+from claude_runner.background import background
 from claude_runner.config import Login, Settings
 from claude_runner.tools import build_mcp
 from claude_runner.web import Site, build_site

@@ -22,7 +22,8 @@ from fastmcp.client.transports import StdioTransport
 
 from claude_runner import dispatcher, leader
 from claude_runner.agent import ClaudeAgent, Listener, Order, Stop
-from claude_runner.app import App, background, open_app
+from claude_runner.app import App, open_app
+from claude_runner.background import background
 from claude_runner.config import Settings, SystemClock
 from claude_runner.db import open_database
 from claude_runner.errors import UnavailableError

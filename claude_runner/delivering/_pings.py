@@ -36,8 +36,9 @@ class Pings:
 
     async def close(self) -> None:
         """Close what is open."""
-        if self._client is not None:
-            await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def _post(self, client: "httpx2.AsyncClient", url: str, body: str) -> str | None:
         request = client.build_request(

@@ -54,6 +54,12 @@ class Sender:
 
     async def serve(self) -> None:
         """Send what is due, for ever; what goes wrong is logged and tried again."""
+        try:
+            await self._serve()
+        finally:
+            await self.pings.close()
+
+    async def _serve(self) -> None:
         tidy_at = self.clock.now()
         topics = (Topic.OUTBOX, Topic.RUNS, Topic.CREDENTIALS, Topic.SERVERS)
         with self.hub.subscribe(*topics) as changes:

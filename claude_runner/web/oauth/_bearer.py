@@ -11,8 +11,9 @@ from starlette.authentication import AuthCredentials
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from claude_runner.app import App, background
+from claude_runner.app import App
 from claude_runner.auth import SCOPE, Access
+from claude_runner.background import background
 from claude_runner.hub import Subscription, Topic
 from claude_runner.web.oauth._answers import answer
 from claude_runner.web.oauth._metadata import PROTECTED_RESOURCE
