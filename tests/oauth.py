@@ -12,11 +12,11 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
+from fastmcp import FastMCP
 from starlette.types import ASGIApp
 
 from claude_runner.app import App, open_app
 from claude_runner.config import Login, Settings
-from claude_runner.tools import build_mcp
 from claude_runner.web import build_site
 from tests.support import FakeAgent, FakeClock
 
@@ -171,14 +171,14 @@ def hidden(page: httpx2.Response) -> dict[str, str]:
 async def open_house(
     home: Path, clock: FakeClock | None = None, *, origin: str = ORIGIN, **settings: Any
 ) -> AsyncIterator[House]:
-    """Serve a home at a public origin, or at one of this machine alone."""
+    """Serve a home, whose tools nobody calls, at a public origin, or at one of this machine alone."""
     clock = clock or FakeClock()
     given = {"public_url": ORIGIN, "dashboard": OWNER} | settings
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(
             open_app(Settings(home=home, **given), agent=FakeAgent(), clock=clock)
         )
-        site = build_site(app, await build_mcp(app))
+        site = build_site(app, FastMCP("no tools"))
         await stack.enter_async_context(site.open())
         house = House(app, clock, site, origin, stack, *(2 * (httpx2.AsyncClient(),)))
         login = None if given["dashboard"] is None else tuple(given["dashboard"])
