@@ -19,6 +19,7 @@ from claude_runner.db import Database, open_database
 from claude_runner.delivering import post_of
 from claude_runner.dispatcher import Dispatcher
 from claude_runner.errors import UnavailableError, unusable
+from claude_runner.gate import Gate
 from claude_runner.hands import open_hands
 from claude_runner.hub import Hub, Topic
 from claude_runner.indexing import Indexing
@@ -236,7 +237,9 @@ async def open_app(
         runner = Runner(
             database, hub, runs, agent, clock, settings, hands.reach, hands.door, rehearsal, hands.redactor
         )
-        dispatcher = Dispatcher(runs, hub, clock, settings, worker, runner.execute)
+        dispatcher = Dispatcher(
+            runs, hub, clock, settings, worker, runner.execute, Gate(database, clock, settings)
+        )
         scheduler = Scheduler(database, hub, clock, rehearsal=settings.rehearsal)
         recovery = Recovery(database, hub, clock, agent, workers)
         addresses = Addresses(settings, stored)

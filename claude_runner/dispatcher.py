@@ -17,12 +17,13 @@ from typing import Final, NamedTuple
 from claude_runner.agent import Stop, StopCause
 from claude_runner.config import Clock, Settings
 from claude_runner.errors import ConflictError, RunnerError
+from claude_runner.gate import Gate
 from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.runs import Run, Runs, State
 
 CANCELLED: Final = StopCause(State.CANCELLED, "cancelled", "cancelled by request")
 SERVER_STOPPED: Final = StopCause(
-    State.ERROR, "server_stopped", "the server was stopped while this run was going on; it was not run again"
+    State.ERROR, "server_stopped", "the server was stopped while this run was going on"
 )
 LONGEST_SLEEP: Final = timedelta(seconds=60)
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1
@@ -43,7 +44,14 @@ class Dispatcher:
     """Executes pending runs in this process."""
 
     def __init__(
-        self, runs: Runs, hub: Hub, clock: Clock, settings: Settings, worker: str, execute: Execute
+        self,
+        runs: Runs,
+        hub: Hub,
+        clock: Clock,
+        settings: Settings,
+        worker: str,
+        execute: Execute,
+        gate: Gate,
     ) -> None:
         """Make a dispatcher that does nothing yet.
 
@@ -54,8 +62,10 @@ class Dispatcher:
             settings: The server's.
             worker: This process's name among those that execute runs.
             execute: Executes a claimed run to its end; calls its last argument once the start is over.
+            gate: Tells whether runs are held back.
         """
         self._runs = runs
+        self._gate = gate
         self._hub = hub
         self._clock = clock
         self._settings = settings
@@ -87,6 +97,7 @@ class Dispatcher:
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[None]:
         """Claim and execute pending runs while the context is open; those going on at its end go on."""
+        await self._gate.open()
         self._may_claim = True
         with self._hub.subscribe(Topic.RUNS, wake=self._wake) as changes:
             claiming = asyncio.create_task(self._claim(changes), name="dispatcher")
@@ -166,12 +177,14 @@ class Dispatcher:
         horizon = now + LONGEST_SLEEP
         if not self._may_start():
             return horizon
-        first = await self._runs.next_parked_until(now)
-        return horizon if first is None else min(first, horizon)
+        first, open_at = await self._runs.next_parked_until(now), await self._gate.opens_at(now)
+        return min(first or horizon, open_at or horizon, horizon)
 
     async def _claim_one(self) -> bool:
         async with self._claim_under_way:
-            run = await self._runs.claim(self._worker, str(uuid.uuid4()), self._clock.now())
+            run = await self._runs.claim(
+                self._worker, str(uuid.uuid4()), self._clock.now(), self._gate.is_closed
+            )
             if run is not None:
                 self._start(run)
             return run is not None

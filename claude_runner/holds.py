@@ -87,6 +87,22 @@ def look_again_at(c: sqlite3.Connection, kind: HoldKind, now: datetime) -> datet
     return now + pause
 
 
+def since(c: sqlite3.Connection, kind: HoldKind) -> datetime | None:
+    """Read since when it holds runs back, its time over or not; `None` where it does not."""
+    row = c.execute("SELECT since FROM holds WHERE kind = :kind", {"kind": kind.value}).fetchone()
+    return None if row is None else from_text(row["since"])
+
+
+def pass_on(c: sqlite3.Connection, now: datetime, until: datetime) -> None:
+    """Let one run through where it is time to see: a hold without an end of its own goes on until then.
+
+    One that had an end is over.
+    """
+    values = {"now": to_text(now), "until": to_text(until)}
+    c.execute("DELETE FROM holds WHERE until <= :now AND kind IN ('paused', 'usage_limit')", values)
+    c.execute("UPDATE holds SET until = :until WHERE until <= :now", values)
+
+
 def lift(c: sqlite3.Connection, kind: HoldKind) -> bool:
     """Let runs begin again, as far as this held them back; tells whether it did."""
     return (

@@ -1,20 +1,21 @@
 """What the agent is asked to do for a run: the same for a run that counts as for one that is only rehearsed."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from claude_runner.agent import Endpoint, Order
+from claude_runner.agent import Endpoint, Order, Transcripts
 from claude_runner.config import Settings
 from claude_runner.errors import InvalidError, UnavailableError
 from claude_runner.grants import Grant
 from claude_runner.jobs import Job
 from claude_runner.pool import Wanted
 from claude_runner.reach import Reach
-from claude_runner.runs import Run
+from claude_runner.runs import Run, ToolCall
 from claude_runner.schedule import local_timezone
 
 INSTRUCTIONS: Final = """\
@@ -26,6 +27,15 @@ It is now {now}.
 If something can't be done with the tools you have, say so plainly; never claim to have done what you have not. End
 with a short report of what was done and found: it is what people read.
 """
+
+
+SHOWN: Final = 300  # characters of a call's arguments
+GO_ON: Final = """\
+You were interrupted while you carried out this task, and it is given on to you now. Go on where you were, and end with
+the report that was asked for. Do not repeat what you have done already."""
+UNKNOWN_OUTCOME: Final = """\
+These calls of tools had begun, and whether they took effect is not known. Find out before you make any of them again,
+and say in your report what could not be found out:"""
 
 
 class ProfileRefusedError(InvalidError):
@@ -89,6 +99,8 @@ def order_of(
     endpoint: Endpoint | None,
     now: datetime,
     webhook: str | None = None,
+    interrupted: Sequence[ToolCall] = (),
+    transcripts: Transcripts | None = None,
 ) -> Order:
     """Return what the agent is to do.
 
@@ -102,11 +114,13 @@ def order_of(
         endpoint: Where the model is asked; `None` for the owner's own.
         now: What the model is told the time is.
         webhook: The name of the webhook that started it, if one did.
+        interrupted: Of a run that goes on in its own session, the calls whose outcome is not known.
+        transcripts: Where a copy of its session is kept; `None` for nowhere.
     """
     return Order(
         run_id=run.id,
         session_id=run.session_id or "",
-        prompt=run.prompt,
+        prompt=_go_on(interrupted) if run.resumes else run.prompt,
         instructions=instructions_for(job, folder, now, webhook),
         built_ins=grant.built_ins,
         folder=folder,
@@ -117,7 +131,20 @@ def order_of(
         mcp_servers=tuple(each.name for each in wanted),
         model=run.model,
         endpoint=endpoint,
+        resumes=run.resumes,
+        max_cost_usd=run.max_cost_usd,
+        transcripts=transcripts,
     )
+
+
+def _go_on(interrupted: Sequence[ToolCall]) -> str:
+    """Return what a run is told that goes on in its own session."""
+    if not interrupted:
+        return GO_ON
+    calls = "\n".join(
+        f"- {call.tool} {json.dumps(call.arguments, ensure_ascii=False)[:SHOWN]}" for call in interrupted
+    )
+    return f"{GO_ON}\n{UNKNOWN_OUTCOME}\n{calls}"
 
 
 def instructions_for(job: Job | None, folder: Path, now: datetime, webhook: str | None = None) -> str:

@@ -1,6 +1,6 @@
-"""Ends the runs whose server process died: first their processes, then their rows.
+"""Looks after the runs whose server process died: first their processes are ended, then their rows.
 
-They are not run again by themselves: what they had already done is not known. Pending runs need no recovery.
+What becomes of each is what its job's rules say of a crash. Pending runs need no recovery.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ from typing import Final
 
 from claude_runner import runs
 from claude_runner.agent import Agent
+from claude_runner.attempts import conclude
 from claude_runner.config import Clock
 from claude_runner.db import Database
 from claude_runner.hub import Hub, Topic
 from claude_runner.leader import Workers
-from claude_runner.runner import end_attempt
 from claude_runner.runs import Ending, State
 
 EVERY_SECONDS: Final = 30
 ENDING: Final = Ending(
     State.ERROR,
     reason="server_stopped",
-    error="the server died while this run was going on; it was not run again",
+    error="the server died while this run was going on",
 )
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,11 @@ class Recovery:
         ended = await self._agent.end_leftovers([run.id for run in lost])
         log.warning("%d runs of a server that died are ended, %d processes with them", len(lost), ended)
         now = self._clock.now()
+        # Together, so that the database can commit them in one go.
+        await asyncio.gather(
+            *(self._db.write(lambda c, run=run: conclude(c, run, ENDING, now)) for run in lost)  # type: ignore[misc]
+        )
         for run in lost:
-            await self._db.write(lambda c, run=run: end_attempt(c, run, ENDING, now))  # type: ignore[misc]
             self._hub.publish(Topic.RUNS, run.id)
 
     async def serve(self) -> None:

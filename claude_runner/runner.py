@@ -7,21 +7,22 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 from claude_runner import inside, jobs, runs, webhooks
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
+from claude_runner.attempts import conclude, rules_of
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
 from claude_runner.errors import RunnerError, UnavailableError, unusable
 from claude_runner.hub import Hub, Topic
+from claude_runner.jobs import Job, OnCrash
 from claude_runner.orders import granted, make_folder, order_of
 from claude_runner.pool import Door
 from claude_runner.reach import Reach
 from claude_runner.recorder import Recorder, Waiting
 from claude_runner.redaction import Redactor
-from claude_runner.runs import Ending, Granted, Run, Runs, State
+from claude_runner.runs import Ending, Granted, Run, Runs, State, ToolCall, Transcripts
 from claude_runner.settings import default_model
 
 T = TypeVar("T")
@@ -138,7 +139,20 @@ class Runner:
         mcp_config = await stack.enter_async_context(self.door.lend(run, wanted)) if wanted else None
         endpoint = await self.rehearsal() if run.rehearsal else None
         asked = run if run.model or run.rehearsal else replace(run, model=await self._default_model())
-        return order_of(asked, job, grant, folder, wanted, mcp_config, endpoint, self.clock.now(), webhook)
+        interrupted, keeps = await self.database.read(lambda c: _gone_before(c, run, job))
+        return order_of(
+            asked,
+            job,
+            grant,
+            folder,
+            wanted,
+            mcp_config,
+            endpoint,
+            self.clock.now(),
+            webhook,
+            interrupted,
+            Transcripts(self.database, self.clock) if keeps else None,
+        )
 
     async def _default_model(self) -> str | None:
         """Return the model of a run that names none, `None` for Claude Code's own default."""
@@ -181,7 +195,8 @@ class Runner:
                 runs.grant(c, run, recorder.granted)
             runs.close_calls(c, run, calls)
             runs.append(c, run.id, run.attempt, events)
-            return end_attempt(c, run, replace(ending, tokens=ending.tokens or tokens), now)
+            cost = recorder.cost_usd if ending.tokens is None else ending.cost_usd
+            return conclude(c, run, replace(ending, tokens=ending.tokens or tokens, cost_usd=cost), now)
 
         while True:
             try:
@@ -195,17 +210,10 @@ class Runner:
         log.info("run %s: %s", run.id, f"{ending.state} ({ending.reason})" if ending.reason else ending.state)
 
 
-def end_attempt(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:
-    """End the attempt's row and note it on its job; tells whether it was ours to end.
-
-    An ending without output gets what the model had said up to then.
-    """
-    said = ending.output if ending.output is not None else runs.text_so_far(c, run.id) or None
-    if not runs.end(c, run, replace(ending, output=said), now):
-        return False
-    if run.job_id is not None:
-        jobs.record_execution(c, run.job_id, now, ending.error)
-    return True
+def _gone_before(c: sqlite3.Connection, run: Run, job: Job | None) -> tuple[list[ToolCall], bool]:
+    """Read which calls of a run that goes on have an unknown outcome, and whether its session is to be kept."""
+    interrupted = runs.abandoned(c, run.id) if run.resumes else []
+    return interrupted, rules_of(c, job).on_crash is OnCrash.RESUME
 
 
 async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, T]) -> T | None:

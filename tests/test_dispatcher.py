@@ -11,6 +11,7 @@ from claude_runner.app import App
 from claude_runner.config import Settings
 from claude_runner.dispatcher import CANCELLED, Dispatcher, Execute
 from claude_runner.errors import ConflictError, NotFoundError
+from claude_runner.gate import Gate
 from claude_runner.hub import Topic
 from claude_runner.runs import Ending, Run, RunFilter, State
 from tests.parts import Parts, locked, logged, open_parts
@@ -27,7 +28,15 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 def dispatcher_of(parts: Parts, execute: Execute, *, most: int = 2, grace: float = 0.05) -> Dispatcher:
     settings = Settings(parts.path.parent, max_concurrent_runs=most, shutdown_grace_seconds=grace)
-    return Dispatcher(parts.runs, parts.hub, parts.clock, settings, "here", execute)
+    return Dispatcher(
+        parts.runs,
+        parts.hub,
+        parts.clock,
+        settings,
+        "here",
+        execute,
+        Gate(parts.database, parts.clock, settings),
+    )
 
 
 @asynccontextmanager

@@ -4,8 +4,8 @@ The SDK is imported when the first run needs it or `warm_up` is called: a server
 """
 
 from claude_runner.agent._claude import ClaudeAgent, find_cli
-from claude_runner.agent._endings import account
-from claude_runner.agent._protocol import Agent, Endpoint, Listener, Order, Stop, StopCause
+from claude_runner.agent._endings import account, since
+from claude_runner.agent._protocol import Agent, Endpoint, Listener, Order, Stop, StopCause, Transcripts
 from claude_runner.agent._sandbox import sandbox_problem
 
 __all__ = [
@@ -16,7 +16,9 @@ __all__ = [
     "Order",
     "Stop",
     "StopCause",
+    "Transcripts",
     "account",
     "find_cli",
     "sandbox_problem",
+    "since",
 ]

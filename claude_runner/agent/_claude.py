@@ -188,6 +188,8 @@ class _Conversation:
         else:
             said = str(self._error or "its output ended without a result")
             ending = ending_of_failure(said, self._stderr.text(), started=self._transcript.started)
+        if ending.reason == "usage_limit":
+            ending = replace(ending, resets_at=self._transcript.resets_at)
         if stop.cause is not None and ending.state is not State.FINISHED:
             cause = stop.cause
             return replace(ending, state=cause.state, error=cause.error, reason=cause.reason)

@@ -14,6 +14,15 @@ from claude_runner.runs import Ending, State, Tokens
 if TYPE_CHECKING:
     from claude_agent_sdk import ResultMessage
 
+# What is counted of each model of the SDK's `model_usage`.
+_COUNTED: Final = (
+    "inputTokens",
+    "outputTokens",
+    "cacheReadInputTokens",
+    "cacheCreationInputTokens",
+    "webSearchRequests",
+    "costUSD",
+)
 SIGN_IN: Final = (
     "Claude is not signed in on this machine: run `claude` in a terminal and /login once, or put ANTHROPIC_API_KEY "
     "or CLAUDE_CODE_OAUTH_TOKEN (from `claude setup-token`) into .env"
@@ -155,6 +164,12 @@ RULES: Final = (
         phrases=("working directory does not exist",),
     ),
     Rule(
+        "session_lost",
+        "what the run had done is not known any more, so it can't go on: {said}",
+        retryable=False,
+        phrases=("no conversation found",),
+    ),
+    Rule(
         "session_in_use",
         "Claude Code has a session of this id already: {said}",
         retryable=False,
@@ -184,6 +199,7 @@ def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bo
         "tokens": tokens if usage else None,
         "cost_usd": 0.0 if free else cost,
         "model_usage": usage,
+        "session_usage": usage,
     }
     if not result.is_error:
         return Ending(State.FINISHED, **common)
@@ -235,6 +251,28 @@ def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | Non
     if not models or any(model.get("costBasis") != "list" for model in models):
         return tokens, None
     return tokens, float(sum(model["costUSD"] for model in models))
+
+
+def since(
+    now: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return what was used of each model since a session's earlier attempt ended.
+
+    Claude Code counts a session that goes on from its beginning, as far as it had written that down. A model of which
+    it counts less than before is counted anew.
+
+    Args:
+        now: The SDK's `model_usage` of this attempt.
+        before: That of the attempt before.
+    """
+    return {model: _difference(use, before.get(model, {})) for model, use in now.items()}
+
+
+def _difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    counted = [name for name in _COUNTED if name in now]
+    if any(now[name] < before.get(name, 0) for name in counted):
+        return dict(now)
+    return dict(now) | {name: now[name] - before.get(name, 0) for name in counted}
 
 
 def rule_of(failure: Failure) -> Rule:

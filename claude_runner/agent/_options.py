@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from claude_runner.agent._environment import environment_of, kept, secrets_of
 from claude_runner.agent._protocol import Order
 from claude_runner.agent._sandbox import sandbox_settings
+from claude_runner.agent._sessions import store_of
 from claude_runner.agent._shell import write_shell
 from claude_runner.config import CHECKOUT, Settings
 from claude_runner.permissions import Profile
@@ -74,7 +75,11 @@ def options_of(
         sandbox=_sandbox(order, settings, workspace, variables),
         # By path: on the command line everybody on the machine could read the tokens in it.
         mcp_servers={} if order.mcp_config is None else order.mcp_config,
-        session_id=order.session_id,
+        session_id=None if order.resumes else order.session_id,
+        resume=order.session_id if order.resumes else None,
+        session_store=store_of(order.transcripts),
+        session_store_flush="batched" if order.transcripts is None else "eager",
+        max_budget_usd=order.max_cost_usd,
         extra_args={} if order.kept else {"no-session-persistence": None},
         max_turns=MAX_TURNS,
         include_partial_messages=True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from claude_agent_sdk import (
@@ -32,12 +33,14 @@ class Transcript:
         started: Whether anything was heard at all.
         result: The SDK's closing message, once it has come.
         api_error: The SDK's word for the last request that failed, `None` after one that did not.
+        resets_at: When the usage limit is over that the session has met.
     """
 
     def __init__(self, listener: Listener) -> None:
         self.started = False
         self.result: ResultMessage | None = None
         self.api_error: str | None = None
+        self.resets_at: datetime | None = None
         self._listener = listener
         self._meter = Meter()
         self._block = 0
@@ -73,6 +76,8 @@ class Transcript:
 
     def _rate_limit(self, message: RateLimitEvent) -> None:
         limit = message.rate_limit_info
+        if limit.status == "rejected" and limit.resets_at is not None:
+            self.resets_at = datetime.fromtimestamp(limit.resets_at, UTC)
         self._tell(
             EventKind.NOTICE, {"notice": "rate_limit", "status": limit.status, "resets_at": limit.resets_at}
         )

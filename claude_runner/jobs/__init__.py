@@ -7,6 +7,7 @@ decides who runs it.
 from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._collection import Jobs, find, remember
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
+from claude_runner.jobs._pauses import pause, resume
 from claude_runner.jobs._policies import (
     STANDARD,
     CatchUp,
@@ -37,6 +38,7 @@ from claude_runner.jobs._slots import (
     Due,
     Fate,
     Occurrence,
+    count_failures,
     due,
     link_run,
     next_due_at,
@@ -79,15 +81,18 @@ __all__ = [
     "check_prompt",
     "checked_name",
     "clean_text",
+    "count_failures",
     "decided_in",
     "due",
     "find",
     "link_run",
     "next_due_at",
+    "pause",
     "read_policy",
     "record",
     "record_execution",
     "remember",
+    "resume",
     "shelve",
     "take_slot",
 ]

@@ -122,6 +122,14 @@ def record_execution(c: sqlite3.Connection, job_id: str, at: datetime, error: st
     )
 
 
+def count_failures(c: sqlite3.Connection, job_id: str, failures: int) -> None:
+    """Note on the job how many of its runs have failed in a row."""
+    c.execute(
+        "UPDATE jobs SET failures = :failures WHERE id = :id AND failures <> :failures",
+        {"id": job_id, "failures": failures},
+    )
+
+
 def shelve(c: sqlite3.Connection, broken: Broken) -> None:
     """Take a job that can't be planned out of the schedule and note why."""
     c.execute(

@@ -45,6 +45,7 @@ class Recorder:
 
     Attributes:
         granted: What the run was granted, while that is not written.
+        cost_usd: What the attempt has cost up to now; `None` where that is not known.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Recorder:
         self.granted: Granted | None = None
         self._used: Tokens | None = None
         self._model: str | None = None
-        self._cost_usd: float | None = None
+        self.cost_usd: float | None = None
         self._used_is_news = False
         self._began = clock.elapsed()
         self._last_heard: float | None = None
@@ -116,7 +117,7 @@ class Recorder:
     def used(self, tokens: Tokens, model: str | None, cost_usd: float | None = None) -> None:
         """Hear what was used up to now."""
         self._used, self._model, self._used_is_news = tokens, model, True
-        self._cost_usd = cost_usd
+        self.cost_usd = cost_usd
         self._something.set()
 
     async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
@@ -156,6 +157,12 @@ class Recorder:
         self._texts.end_block()
         return self._texts.take(), self._used
 
+    @property
+    def _cost_so_far(self) -> float | None:
+        """Return what all attempts have cost up to now; a cost that was not known is not known any more."""
+        before = 0.0 if self._run.attempt <= 1 else self._run.cost_usd
+        return None if before is None or self.cost_usd is None else before + self.cost_usd
+
     def closed_calls(self) -> list[ClosedCall]:
         """Return the calls whose outcome was not written; only once `serve` has returned."""
         return self._calls.closed
@@ -164,13 +171,13 @@ class Recorder:
         """Write what waits; tells whether the database took it."""
         events = self._texts.take()
         calls, self._calls.closed = self._calls.closed, []
-        used = self._used if self._used_is_news else None
+        used = self._run.tokens + self._used if self._used is not None and self._used_is_news else None
         granted, self.granted = self.granted, None
         self._something.clear()
         self._used_is_news = False
         try:
             may_write = await self._runs.record(
-                self._run, events, used, self._model, calls, granted, self._cost_usd
+                self._run, events, used, self._model, calls, granted, self._cost_so_far
             )
         except UnavailableError as error:
             log.warning("run %s: its events wait in memory: %s", self._run.id, error)

@@ -7,7 +7,7 @@ totals never count a million runs.
 """
 
 from claude_runner.runs._call_log import CallHits, CallQuery, Origin
-from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, close_calls
+from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, abandoned, close_calls
 from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
@@ -31,13 +31,16 @@ from claude_runner.runs._search import RunFilter, RunPage
 from claude_runner.runs._statements import (
     end,
     grant,
+    has_begun,
     in_the_way,
     park,
     running,
     unfinished,
+    usage_before,
 )
 from claude_runner.runs._streaks import failures_before
 from claude_runner.runs._texts import head, shortened, text_of
+from claude_runner.runs._transcripts import Transcripts, forget_transcript
 from claude_runner.runs._usage import SlotTotals, Totals
 
 __all__ = [
@@ -71,16 +74,20 @@ __all__ = [
     "Tokens",
     "ToolCall",
     "Totals",
+    "Transcripts",
     "Trigger",
     "Verdict",
+    "abandoned",
     "append",
     "chain_of",
     "close_calls",
     "cursor_of",
     "end",
     "failures_before",
+    "forget_transcript",
     "going_on",
     "grant",
+    "has_begun",
     "head",
     "in_the_way",
     "insert",
@@ -96,4 +103,5 @@ __all__ = [
     "text_of",
     "text_so_far",
     "unfinished",
+    "usage_before",
 ]

@@ -65,6 +65,15 @@ class Tokens:
     cache_read: int = 0
     cache_write: int = 0
 
+    def __add__(self, other: "Tokens") -> "Tokens":
+        """Return both together."""
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
@@ -124,7 +133,6 @@ class Run(NewRun):
         superseded: Whether a newer slot of its job takes its place.
         retries: How often it was tried again after a failure.
         resumes: Whether this attempt, or the next where it waits, goes on in the session of the last.
-        session_usage: What Claude Code said of its session when it last ended one of its attempts.
     """
 
     id: str
@@ -145,7 +153,6 @@ class Run(NewRun):
     superseded: bool = False
     retries: int = 0
     resumes: bool = False
-    session_usage: Mapping[str, Any] | None = None
 
     @property
     def chain(self) -> str:
@@ -269,7 +276,6 @@ def run_from(row: sqlite3.Row) -> Run:
         superseded=bool(row["superseded"]),
         retries=row["retries"],
         resumes=bool(row["resumes"]),
-        session_usage=None if row["session_usage"] is None else json.loads(row["session_usage"]),
     )
 
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from claude_runner.db import from_text, to_text
 from claude_runner.runs import _calls
@@ -66,6 +67,10 @@ _PARK = f"""
         model_usage = :model_usage, session_usage = :session_usage
     {_FENCE}
 """  # noqa: S608 - written above
+_HAS_CALLED = "SELECT 1 FROM tool_calls WHERE run_id = :id AND started_at >= :since LIMIT 1"
+_HAS_SAID = """
+    SELECT 1 FROM run_events WHERE run_id = :id AND at >= :since AND kind IN ('text', 'thinking', 'tool_use') LIMIT 1
+"""
 _UNREADABLE = """
     UPDATE runs SET state = 'error', reason = 'unreadable', error = :error, finished_at = :now WHERE id = :id
 """
@@ -172,6 +177,21 @@ def park(c: sqlite3.Connection, run: Run, parking: Parking) -> bool:
         return False
     _calls.abandon(c, run.id)
     return True
+
+
+def usage_before(c: sqlite3.Connection, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what earlier attempts used of each model, and what Claude Code last said of the session."""
+    row = c.execute("SELECT model_usage, session_usage FROM runs WHERE id = :id", {"id": run.id}).fetchone()
+    kept, said = (None, None) if row is None else (row["model_usage"], row["session_usage"])
+    return (json.loads(kept) if kept else {}), (json.loads(said) if said else {})
+
+
+def has_begun(c: sqlite3.Connection, run: Run) -> bool:
+    """Tell whether the attempt has said or called anything, or goes on with what one before it had."""
+    if run.resumes or run.started_at is None:
+        return run.resumes
+    values = {"id": run.id, "since": to_text(run.started_at)}
+    return any(c.execute(select, values).fetchone() is not None for select in (_HAS_CALLED, _HAS_SAID))
 
 
 def running(c: sqlite3.Connection) -> dict[str, list[Run]]:
