@@ -1,0 +1,32 @@
+"""What may be used up, and what is said of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What has a bound: a run, those of a job or a webhook in a day, those of a day or a month, and a job's usual cost."""
+
+    RUN = "run"
+    JOB_DAY = "job_day"
+    WEBHOOK_DAY = "webhook_day"
+    DAY = "day"
+    MONTH = "month"
+    BREAKER = "breaker"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A budget that is used up.
+
+    Attributes:
+        sentence: What was spent of what, for a person.
+        until: When it begins anew; `None` for one that does not.
+        bound_usd: How much it is.
+    """
+
+    scope: Scope
+    sentence: str
+    until: datetime | None
+    bound_usd: float
