@@ -7,12 +7,14 @@ What the run has used is what all its attempts used: Claude Code counts a sessio
 import random
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from claude_runner import holds, jobs, runs, telling
 from claude_runner.agent import account, since
+from claude_runner.errors import InvalidError
 from claude_runner.holds import HoldKind
 from claude_runner.jobs import Job, OnCrash, Pause, PausedBy, Policy
 from claude_runner.retrying import Retry, decide, is_blameless
@@ -48,7 +50,7 @@ def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> 
 
     An ending without output gets what the model had said up to then.
     """
-    job = None if run.job_id is None else jobs.find(c, run.job_id)
+    job = _job_of(c, run)
     policy = rules_of(c, job)
     use = use_of(c, run, ending)
     begun = ending.state is State.ERROR and runs.has_begun(c, run)
@@ -60,6 +62,7 @@ def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> 
     whole = replace(
         ending,
         output=said,
+        error=f"{ending.error}; it was not run again" if ending.reason == "server_stopped" else ending.error,
         tokens=use.tokens,
         cost_usd=use.cost_usd,
         model_usage=use.model_usage,
@@ -68,8 +71,9 @@ def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> 
         return False
     if run.session_id is not None and policy.on_crash is OnCrash.RESUME:
         runs.forget_transcript(c, run.session_id)
+    if run.job_id is not None:
+        jobs.record_execution(c, run.job_id, now, whole.error)
     if job is not None:
-        jobs.record_execution(c, job.id, now, ending.error)
         _count(c, job, policy, ending, now)
     telling.on_end(c, run, job, whole, now)
     return True
@@ -100,6 +104,13 @@ def use_of(c: sqlite3.Connection, run: Run, ending: Ending) -> Use:
         _merged(kept, usage) or None,
         ending.session_usage or said or None,
     )
+
+
+def _job_of(c: sqlite3.Connection, run: Run) -> Job | None:
+    """Read the run's job; one that was spoiled by hand must not keep the run from its end."""
+    with suppress(InvalidError):
+        return None if run.job_id is None else jobs.find(c, run.job_id)
+    return None
 
 
 def _park(c: sqlite3.Connection, run: Run, ending: Ending, retry: Retry, use: Use, now: datetime) -> bool:

@@ -97,7 +97,6 @@ class Dispatcher:
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[None]:
         """Claim and execute pending runs while the context is open; those going on at its end go on."""
-        await self._gate.open()
         self._may_claim = True
         with self._hub.subscribe(Topic.RUNS, wake=self._wake) as changes:
             claiming = asyncio.create_task(self._claim(changes), name="dispatcher")
@@ -154,10 +153,14 @@ class Dispatcher:
 
     async def _claim(self, changes: Subscription) -> None:
         """Start pending runs as places and the start gate allow."""
+        is_open = False
         while self._may_claim:
             changes.take()  # which they are is of no matter; kept, they would pile up
             now = self._clock.now()  # a run whose time comes while others are claimed is not slept over
             try:
+                if not is_open:
+                    await self._gate.open()
+                    is_open = True
                 while self._may_start() and await self._claim_one():
                     pass
                 await self._clock.wait(self._wake, await self._look_again_at(now))

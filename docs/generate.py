@@ -9,6 +9,8 @@ from typing import Final
 from claude_runner.agent._endings import CRASHED, RULES, SERVERS_MISSING
 from claude_runner.app import open_app
 from claude_runner.config import VARIABLES, Settings, Variable
+from claude_runner.retrying import RULES as FOLLOWS
+from claude_runner.retrying import When
 from claude_runner.tools import build_mcp
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -29,12 +31,18 @@ async def tools() -> str:
 
 
 def reasons() -> str:
-    """Return a table of the ways in which the agent fails."""
-    lines = ["| reason | error | may go through later |", "| --- | --- | --- |"]
+    """Return a table of the ways in which the agent fails, and of what follows."""
+    lines = ["| reason | error | tried again |", "| --- | --- | --- |"]
     for rule in (*RULES, SERVERS_MISSING, CRASHED):
         sentence = rule.sentence.replace("{said}", "…")
-        lines.append(f"| `{rule.reason}` | {sentence} | {'yes' if rule.retryable else 'no'} |")
+        lines.append(f"| `{rule.reason}` | {sentence} | {_follows(rule.reason)} |")
     return "\n".join(lines)
+
+
+def _follows(reason: str) -> str:
+    rule = FOLLOWS[reason]
+    when = {When.LATER: "yes", When.AT_RESET: "when it is over", When.NEVER: "no"}[rule.when]
+    return f"{when}: {rule.why}"
 
 
 def environment() -> str:

@@ -6,12 +6,12 @@ from typing import Any
 from claude_runner.app import App
 from claude_runner.runs import NewRun, Run, Trigger
 from tests.scripted_model import Step, script
-from tests.support import ended
+from tests.support import settled
 
 
 async def run(app: App, *steps: Step, prompt: str = "", **changes: Any) -> Run:
-    """Run a script to its end, with `Read` alone where nothing else is said."""
-    return await ended(app, await start(app, *steps, prompt=prompt, **changes))
+    """Run a script to the end of its first attempt, with `Read` alone where nothing else is said."""
+    return await settled(app, await start(app, *steps, prompt=prompt, **changes))
 
 
 async def start(app: App, *steps: Step, prompt: str = "", **changes: Any) -> str:

@@ -150,6 +150,17 @@ async def ended(app: App, run_id: str) -> Run:
     return await app.runs.get(run_id)
 
 
+async def settled(app: App, run_id: str) -> Run:
+    """Wait until the run has ended or an attempt at it has failed and it waits for another, and return it."""
+
+    async def is_settled() -> bool:
+        run = await app.runs.get(run_id)
+        return run.state.is_final or (run.state is State.PENDING and run.attempt > 0)
+
+    await until(is_settled, app, Topic.RUNS)
+    return await app.runs.get(run_id)
+
+
 async def running(app: App, run_id: str, *, said: str = "") -> Run:
     """Wait until the run is going on and has said something, and return it."""
 

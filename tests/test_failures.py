@@ -18,9 +18,7 @@ from claude_runner.config import Settings
 from claude_runner.runs import EventKind, Run, State
 from tests.cli import run, start
 from tests.scripted_model import ScriptedModel, Step
-from tests.support import FakeClock, ended, running
-
-RETRYABLE = {rule.reason: rule.retryable for rule in _endings.RULES}
+from tests.support import FakeClock, ended, running, settled
 
 
 @asynccontextmanager
@@ -37,8 +35,14 @@ def failed(done: Run, reason: str) -> None:
     assert done.finished_at is not None
 
 
+def parked(done: Run, reason: str) -> None:
+    assert (done.state, done.reason) == (State.PENDING, reason), done.error
+    assert done.error
+    assert done.not_before is not None
+
+
 @pytest.mark.parametrize(
-    ("step", "reason", "retryable"),
+    ("step", "reason", "passes"),
     [
         (
             {"status": 401, "etype": "authentication_error", "msg": "invalid x-api-key"},
@@ -62,10 +66,9 @@ def failed(done: Run, reason: str) -> None:
     ids=["401", "403", "404", "400", "credit", "413", "429", "429-later", "500", "529"],
 )
 async def test_a_refusal_of_the_model_has_its_reason(
-    real: App, step: Step, reason: str, retryable: bool
+    real: App, step: Step, reason: str, passes: bool
 ) -> None:
-    failed(await run(real, step), reason)
-    assert RETRYABLE[reason] is retryable
+    (parked if passes else failed)(await run(real, step), reason)
 
 
 async def test_an_endpoint_that_is_not_there_is_unreachable(owner: Settings) -> None:
@@ -75,8 +78,7 @@ async def test_an_endpoint_that_is_not_there_is_unreachable(owner: Settings) -> 
         owner, environment={**owner.environment, "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}"}
     )
     async with opened(nowhere) as app:
-        failed(await run(app, {"text": "hi"}), "unreachable")
-    assert RETRYABLE["unreachable"]
+        parked(await run(app, {"text": "hi"}), "unreachable")
 
 
 @pytest.mark.parametrize("fault", [Step(cut=True), Step(mid_error=True)], ids=["cut", "error"])
@@ -121,7 +123,7 @@ async def test_a_cli_that_never_starts_is_ended(owner: Settings, tmp_path: Path)
         run_id = await start(app, {"text": "hi"})
         await running(app, run_id)
         clock.move(91)
-        failed(await ended(app, run_id), "start_timeout")
+        parked(await settled(app, run_id), "start_timeout")
 
 
 async def test_an_end_without_a_result_is_an_error(owner: Settings, tmp_path: Path) -> None:

@@ -53,7 +53,6 @@ class Rule:
     Attributes:
         reason: The code that the run's row gets.
         sentence: What a person reads; `{said}` stands for the CLI's own words.
-        retryable: Whether the same run may well go through later, with nothing changed.
         phrases: Marks in the CLI's own words, lower case.
         errors: Marks in `Failure.api_error`.
         statuses: Marks in `Failure.status`.
@@ -62,7 +61,6 @@ class Rule:
 
     reason: str
     sentence: str
-    retryable: bool
     phrases: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
@@ -83,14 +81,12 @@ RULES: Final = (
     Rule(
         "billing",
         "Claude refused for billing reasons: {said}",
-        retryable=False,
         phrases=("credit balance",),
         errors=("billing_error",),
     ),
     Rule(
         "not_signed_in",
         f"{SIGN_IN} ({{said}})",
-        retryable=False,
         phrases=("not logged in", "could not load aws credentials"),
         errors=("authentication_failed", "oauth_org_not_allowed"),
         statuses=(401, 403),
@@ -98,21 +94,18 @@ RULES: Final = (
     Rule(
         "usage_limit",
         "Claude's usage limit is reached: {said}",
-        retryable=True,
         errors=("rate_limit",),
         statuses=(429,),
     ),
     Rule(
         "invalid_model",
         "the model can't be used: {said}; choose another for the job",
-        retryable=False,
         errors=("model_not_found",),
         statuses=(404,),
     ),
     Rule(
         "unreachable",
         "Claude's service can't be reached, also when tried again: {said}",
-        retryable=True,
         phrases=(
             "econnrefused",
             "enotfound",
@@ -125,63 +118,57 @@ RULES: Final = (
     Rule(
         "overloaded",
         "Claude's service answered with an error, also when asked again: {said}",
-        retryable=True,
         errors=("server_error", "overloaded"),
         statuses=(500, 502, 503, 504, 529),
     ),
     Rule(
         "too_large",
         "the request has grown too large for Claude: {said}",
-        retryable=False,
         phrases=("prompt is too long",),
         statuses=(413,),
     ),
     Rule(
         "answer_too_large",
         "Claude Code said more in one message than can be taken: {said}",
-        retryable=False,
         phrases=("maximum buffer size",),
     ),
-    Rule("invalid_request", "Claude refused the request: {said}", retryable=False, statuses=(400,)),
-    Rule("max_turns", "it took more turns than allowed: {said}", retryable=False, terminals=("max_turns",)),
-    Rule("budget", "it reached its budget: {said}", retryable=False, terminals=("budget_exhausted",)),
+    Rule("invalid_request", "Claude refused the request: {said}", statuses=(400,)),
+    Rule("max_turns", "it took more turns than allowed: {said}", terminals=("max_turns",)),
+    Rule("budget", "it reached its budget: {said}", terminals=("budget_exhausted",)),
     Rule(
         "sandbox_missing",
         "shell commands can't be confined on this machine: {said}",
-        retryable=False,
         phrases=("sandbox required but unavailable", "sandbox.failifunavailable"),
     ),
     Rule(
         "start_timeout",
         "Claude Code did not start: {said}",
-        retryable=True,
         phrases=("control request timeout",),
     ),
     Rule(
         "folder_unavailable",
         "the run's folder is not there: {said}",
-        retryable=False,
         phrases=("working directory does not exist",),
     ),
     Rule(
         "session_lost",
         "what the run had done is not known any more, so it can't go on: {said}",
-        retryable=False,
         phrases=("no conversation found",),
     ),
     Rule(
         "session_in_use",
         "Claude Code has a session of this id already: {said}",
-        retryable=False,
         phrases=("already in use",),
     ),
 )
 SERVERS_MISSING: Final = Rule(
     "mcp_server_failed",
     "before Claude was asked anything, MCP servers that the run needs were missing: {said}",
-    retryable=True,
 )
-CRASHED: Final = Rule("agent_crashed", "Claude Code ended unexpectedly: {said}", retryable=False)
+CRASHED: Final = Rule(
+    "agent_crashed",
+    "Claude Code ended unexpectedly: {said}",
+)
 
 
 def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bool) -> Ending:
