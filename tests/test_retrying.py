@@ -215,7 +215,10 @@ async def test_who_is_refused_holds_the_others_back_instead_of_each_being_refuse
     refusal = replace(OVERLOADED, reason=reason, tokens=Tokens())
     agent.endings = [refusal, refusal]
     assert (await settled(app, await pending(app))).state is State.ERROR
-    others = [await pending(app) for _ in range(3)]
+    others = []
+    for _ in range(3):
+        clock.move(0.1)  # so that they wait in this order
+        others.append(await pending(app))
     assert await held(app) == (reason,)
     clock.move(61)  # one is let through to see
     assert (await ended(app, others[0])).reason == reason
