@@ -160,6 +160,7 @@ async def test_every_operation_does_what_its_document_says(site: tuple[App, Api]
     await webhooks(app, api)
     await servers(api)
     await clients(app, api)
+    await channels(api)
     await times(api, job)
     assert set(api.operations) == api.called
 
@@ -277,6 +278,20 @@ async def servers(api: Api) -> None:
     assert added["kind"] == "external"
     assert "wiki" in [it["name"] for it in (await api.call("list_servers", kind="external"))["servers"]]
     await api.call("delete_server", name="wiki")
+
+
+async def channels(api: Api) -> None:
+    made = await api.call("create_channel", {"name": "phone", "url": "json://127.0.0.1:9/hook"})
+    assert (made["address"], made["enabled"]) == ("json://127.0.0.1:9/…", True)
+    which = {"channel_id": made["id"]}
+    assert await api.call("get_channel", **which) == made
+    assert not (await api.call("change_channel", {"enabled": False}, **which))["enabled"]
+    assert [it["id"] for it in (await api.call("list_channels"))["channels"]] == [made["id"]]
+    assert (await api.call("test_channel", **which))["state"] == "failed"
+    assert [
+        it["event"] for it in (await api.call("list_notifications", state="failed"))["notifications"]
+    ] == ["test"]
+    assert (await api.call("delete_channel", **which))["deleted"]
 
 
 async def clients(app: App, api: Api) -> None:

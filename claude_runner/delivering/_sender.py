@@ -187,6 +187,7 @@ class Sender:
         more = True
         while more:
             more = await self.database.write(lambda c: notifications.tidy(c, now))
+        self.hub.publish(Topic.OUTBOX, "")
         for key in [key for key, until in self._resting.items() if until <= now]:
             self._resting.pop(key)
 

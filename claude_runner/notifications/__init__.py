@@ -9,10 +9,11 @@ from claude_runner.notifications._couriers import Courier, Delivered, Message, P
 from claude_runner.notifications._lists import NotificationPage, Outbox
 from claude_runner.notifications._outbox import About, ping, tell, was_told
 from claude_runner.notifications._records import EXAMPLES, Channel, Delivery, Event, Notification, Where
-from claude_runner.notifications._sending import Claim, Lane, claim, due, hurry, put_off, sent, tidy
+from claude_runner.notifications._sending import LEASE, Claim, Lane, claim, due, hurry, put_off, sent, tidy
 
 __all__ = [
     "EXAMPLES",
+    "LEASE",
     "About",
     "Channel",
     "Channels",

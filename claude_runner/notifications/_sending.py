@@ -37,7 +37,7 @@ _CLAIM: Final = """
 _CLAIMED: Final = """
     SELECT *, NULL AS channel FROM outbox
     WHERE channel_id = :channel_id AND state = 'waiting' AND ping_url IS NULL AND next_attempt_at = :lease
-    ORDER BY created_at, id LIMIT :limit
+    ORDER BY created_at, rowid LIMIT :limit
 """
 _CLAIM_PING: Final = """
     UPDATE outbox SET next_attempt_at = :lease, attempts = attempts + 1 WHERE state = 'waiting' AND id = (

@@ -17,6 +17,7 @@ from claude_runner.tools.calls import CallTools
 from claude_runner.tools.credentials import CredentialTools
 from claude_runner.tools.invocation import InvocationTools
 from claude_runner.tools.jobs import JobTools
+from claude_runner.tools.notifications import NotificationTools
 from claude_runner.tools.other_servers import ExternalServerTools, FixedServerTools
 from claude_runner.tools.prompts import Prompts
 from claude_runner.tools.rehearsing import RehearsalTools
@@ -31,6 +32,7 @@ GROUPS: Final[tuple[type[ToolGroup], ...]] = (
     JobTools,
     RunTools,
     WebhookTools,
+    NotificationTools,
     CallTools,
     ServerTools,
     FixedServerTools,

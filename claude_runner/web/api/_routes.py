@@ -15,6 +15,7 @@ from claude_runner.web.api.calls import CallEndpoints
 from claude_runner.web.api.clients import ClientEndpoints
 from claude_runner.web.api.credentials import CredentialEndpoints
 from claude_runner.web.api.jobs import JobEndpoints
+from claude_runner.web.api.notifications import NotificationEndpoints
 from claude_runner.web.api.overview import OverviewEndpoints
 from claude_runner.web.api.runs import RunEndpoints
 from claude_runner.web.api.servers import ServerEndpoints
@@ -27,6 +28,7 @@ GROUPS: Final[tuple[type[EndpointGroup], ...]] = (
     JobEndpoints,
     RunEndpoints,
     WebhookEndpoints,
+    NotificationEndpoints,
     ServerEndpoints,
     CredentialEndpoints,
     CallEndpoints,

@@ -57,6 +57,7 @@ PATHS = {
     "call_id": "The call's id.",
     "webhook_id": "The webhook's id.",
     "delivery_id": "The delivery's id.",
+    "channel_id": "The channel's id.",
     "name": "The server's name.",
     "key": "The name of the environment variable.",
     "client_id": "The client's id.",
