@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import random
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import httpx2
@@ -16,10 +18,12 @@ from claude_runner.db import open_database
 from claude_runner.hub import Hub
 from claude_runner.jobs import Job, JobDraft, Jobs, OnCrash, Overlap, Policy
 from claude_runner.webhooks import Webhook, WebhookDraft, Webhooks
-from tests.scripted_model import Step, script
+from tests.scripted_model import ScriptedModel, Step, script
 
 EFFECTS: Final = "effects"  # the file in a run's folder to which each run adds its name once
 BURST: Final = 6
+POSTERS: Final = 3
+RUNS_AT_A_TIME: Final = 3
 TOOLS: Final = ("Bash",)
 
 # A daemon with a session of its own, deaf to whoever asks it to end, and a command that lasts.
@@ -31,17 +35,22 @@ WORK: Final[Step] = {"text": "Working.", "tool": "Bash", "input": {"command": CO
 DONE: Final[Step] = {"text": "Done.", "chunks": 5, "chunk_delay": 0.05}
 PROMPT: Final = script(WORK, DONE)
 
-# Each second of a minute has a slot of one of them or another; no two have the same rules.
-POLICIES: Final[Mapping[str, tuple[str, Policy]]] = {
-    "skip": ("* * * * * *", Policy()),
-    "queue one": ("*/2 * * * * *", Policy(overlap=Overlap.QUEUE_ONE, on_crash=OnCrash.RETRY)),
-    "queue all": ("*/7 * * * * *", Policy(overlap=Overlap.QUEUE_ALL, on_crash=OnCrash.RESUME)),
-    "cancel": ("*/5 * * * * *", Policy(overlap=Overlap.CANCEL_RUNNING)),
-    "allow": ("*/11 * * * * *", Policy(overlap=Overlap.ALLOW, on_crash=OnCrash.RETRY)),
-    "resume": ("1-59/2 * * * * *", Policy(on_crash=OnCrash.RESUME)),
-    "late": ("*/3 * * * * *", Policy(jitter_seconds=2)),
-    "dark": ("* * * * * *", Policy(blackouts=("00:00-23:59", "23:59-00:00"))),
-}
+
+def _draft(name: str, cron: str, **rules: Any) -> JobDraft:
+    return JobDraft(name, cron, PROMPT, "UTC", tools=TOOLS, policy=Policy(**rules))
+
+
+# Each second has slots of several of them; no two have the same rules.
+LOAD: Final = (
+    _draft("skip", "* * * * * *"),
+    _draft("queue one", "*/2 * * * * *", overlap=Overlap.QUEUE_ONE, on_crash=OnCrash.RETRY),
+    _draft("queue all", "*/7 * * * * *", overlap=Overlap.QUEUE_ALL, on_crash=OnCrash.RESUME),
+    _draft("cancel", "*/5 * * * * *", overlap=Overlap.CANCEL_RUNNING),
+    _draft("allow", "*/11 * * * * *", overlap=Overlap.ALLOW, on_crash=OnCrash.RETRY),
+    _draft("resume", "1-59/2 * * * * *", on_crash=OnCrash.RESUME),
+    _draft("late", "*/3 * * * * *", jitter_seconds=2),
+    _draft("dark", "* * * * * *", blackouts=("00:00-23:59", "23:59-00:00")),
+)
 
 
 @dataclass(frozen=True)
@@ -53,15 +62,27 @@ class Prepared:
     fails: Webhook  # its runs end before a model is asked, so that there may be many of them
 
 
-async def prepare(settings: Settings) -> Prepared:
+def settings_for(home: Path, model: ScriptedModel) -> tuple[Settings, dict[str, str]]:
+    """Make a home, and return its settings and what its servers are started with."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home / "owner"),
+        "ANTHROPIC_BASE_URL": model.base_url,
+        "ANTHROPIC_API_KEY": model.api_key,
+        "MAX_CONCURRENT_RUNS": str(RUNS_AT_A_TIME),
+        "SHUTDOWN_GRACE_SECONDS": "1",
+    }
+    (home / "owner").mkdir()
+    (home / "runner").mkdir()
+    return Settings(home=home / "runner", environment=environment), environment
+
+
+async def prepare(settings: Settings, drafts: Iterable[JobDraft]) -> Prepared:
     """Fill a home that no server serves yet."""
     now, hub = SystemClock().now(), Hub()
     async with open_database(settings.database_path) as database:
         jobs = Jobs(database, hub)
-        made = [
-            await jobs.add(JobDraft(name, cron, PROMPT, "UTC", tools=TOOLS, policy=policy), now)
-            for name, (cron, policy) in POLICIES.items()
-        ]
+        made = [await jobs.add(draft, now) for draft in drafts]
         works = WebhookDraft("Items", f"{{{{payload}}}} {PROMPT}", tools=TOOLS, max_per_minute=1_000_000)
         webhooks = Webhooks(database, hub, Sealing(settings))
         fails = replace(works, name="Refused", tools=("NotebookEdit",))
@@ -89,6 +110,18 @@ class Senders:
     triggered: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Keep everybody at it while the context is open; at its end each finishes what he has begun."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(POSTERS):
+                tasks.create_task(self.post())
+            tasks.create_task(self.trigger())
+            try:
+                yield
+            finally:
+                self.over.set()
 
     async def post(self) -> None:
         """Post now and then, each delivery until it is taken, and some of them twice."""

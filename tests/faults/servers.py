@@ -28,7 +28,7 @@ class Server:
     """
 
     def __init__(self, home: Path, port: int, environment: dict[str, str]) -> None:
-        self.port = port
+        self.home, self.port = home, port
         self.listens, self.leads = asyncio.Event(), asyncio.Event()
         self.said: list[str] = []
         self._environment = environment | {

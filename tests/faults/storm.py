@@ -4,27 +4,23 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from claude_runner.config import Settings, SystemClock
 from tests.faults.ledger import Ledger, read_ledger
-from tests.faults.load import Prepared, Senders, prepare
+from tests.faults.load import LOAD, Prepared, Senders, prepare, settings_for
 from tests.faults.servers import Server, left_of, nothing_left, now, within
 from tests.scripted_model import ScriptedModel
 from tests.served import access_token
 from tests.sites import free_port
 
-POSTERS: Final = 3
 HANDOVER_SECONDS: Final = 5.0
 SETTLE_SECONDS: Final = 3.0
 LONGEST_ROUND: Final = 3.0  # seconds from a server's being up to its death
 LONGEST_START: Final = 1.5  # within which it may be killed while it starts
-RUNS_AT_A_TIME: Final = 3
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,17 @@ class Account:
 
 async def storm(home: Path, model: ScriptedModel, kills: int, seed: int) -> Account:
     """Keep a home under load, kill its servers so many times, and read its books."""
-    settings, environment = _settings(home, model)
+    settings, environment = settings_for(home, model)
     clock = SystemClock()
     begun = clock.now()
-    prepared = await prepare(settings)
+    prepared = await prepare(settings, LOAD)
     token = await asyncio.to_thread(access_token, environment | {"RUNNER_HOME": str(settings.home)})
     chance = random.Random(seed)
     senders = Senders(prepared, token, chance)
     weather = Weather(settings, environment, senders, chance)
     await weather.start()
     try:
-        async with _sending(senders):
+        async with senders.at_work():
             while weather.kills < kills:
                 await weather.round()
         await asyncio.sleep(SETTLE_SECONDS)  # slots come, and runs end, with nobody in their way
@@ -73,7 +69,7 @@ async def storm(home: Path, model: ScriptedModel, kills: int, seed: int) -> Acco
     finally:
         await weather.calm()
     ledger = read_ledger(settings)
-    wrong = [*senders.wrong, *weather.wrong, *_audit(ledger, prepared, senders, model, begun, ended)]
+    wrong = [*senders.wrong, *weather.wrong, *audit(ledger, prepared, senders, model, begun, ended)]
     return Account(ledger, weather.kills, weather.handovers, tuple(wrong), weather.slowest_end)
 
 
@@ -159,20 +155,7 @@ class Weather:
         self.wrong += [f"{took:.1f} s after {number.name}: {each.told}" for each in left]
 
 
-@asynccontextmanager
-async def _sending(senders: Senders) -> AsyncIterator[None]:
-    """Keep the senders at it while the context is open; at its end each finishes what it has begun."""
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(POSTERS):
-            tasks.create_task(senders.post())
-        tasks.create_task(senders.trigger())
-        try:
-            yield
-        finally:
-            senders.over.set()
-
-
-def _audit(
+def audit(
     ledger: Ledger,
     prepared: Prepared,
     senders: Senders,
@@ -180,6 +163,7 @@ def _audit(
     begun: datetime,
     ended: datetime,
 ) -> list[str]:
+    """Return what in the books of a home is not as it was promised, a sentence each."""
     integrity = [] if ledger.integrity == "ok" else [f"the database: {ledger.integrity}"]
     return [
         *integrity,
@@ -189,18 +173,3 @@ def _audit(
         *ledger.of_slots(prepared.jobs),
         *ledger.executed(prepared.jobs, model.requests),
     ]
-
-
-def _settings(home: Path, model: ScriptedModel) -> tuple[Settings, dict[str, str]]:
-    """Return a home's settings, and what its servers are started with."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home / "owner"),
-        "ANTHROPIC_BASE_URL": model.base_url,
-        "ANTHROPIC_API_KEY": model.api_key,
-        "MAX_CONCURRENT_RUNS": str(RUNS_AT_A_TIME),
-        "SHUTDOWN_GRACE_SECONDS": "1",
-    }
-    (home / "owner").mkdir()
-    (home / "runner").mkdir()
-    return replace(Settings(home=home / "runner"), environment=environment), environment
