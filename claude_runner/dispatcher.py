@@ -22,6 +22,11 @@ from claude_runner.hub import Hub, Subscription, Topic
 from claude_runner.runs import Run, Runs, State
 
 CANCELLED: Final = StopCause(State.CANCELLED, "cancelled", "cancelled by request")
+SUPERSEDED: Final = StopCause(
+    State.CANCELLED,
+    "superseded",
+    "the next slot of its job came, whose rules let the newer run take its place",
+)
 SERVER_STOPPED: Final = StopCause(
     State.ERROR, "server_stopped", "the server was stopped while this run was going on"
 )
@@ -124,7 +129,8 @@ class Dispatcher:
         async with self._claim_under_way:
             execution = self._executions.get(run_id)
         if execution is not None:
-            execution.stop.request(CANCELLED)
+            run = await self._runs.get(run_id)
+            execution.stop.request(SUPERSEDED if run.superseded else CANCELLED)
             if wait:
                 await asyncio.wait({execution.task})
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from claude_runner import runs
+from claude_runner.planning import COUNTED
 from claude_runner.runs import Ending, Run, RunFilter, State, Trigger
-from claude_runner.scheduler import COUNTED, Scheduler
+from claude_runner.scheduler import Scheduler
 from tests.parts import Parts, open_parts
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)

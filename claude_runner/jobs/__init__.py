@@ -44,6 +44,7 @@ from claude_runner.jobs._slots import (
     next_due_at,
     record,
     record_execution,
+    record_skip,
     shelve,
     take_slot,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "read_policy",
     "record",
     "record_execution",
+    "record_skip",
     "remember",
     "resume",
     "shelve",

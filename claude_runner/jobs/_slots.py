@@ -24,6 +24,16 @@ _RECORD = """
 """
 
 
+_LAST = """
+    SELECT scheduled_for, fate, reason, count FROM occurrences WHERE job_id = :job_id
+    ORDER BY scheduled_for DESC LIMIT 1
+"""
+_GROW = """
+    UPDATE occurrences SET until = :until, count = count + :more
+    WHERE job_id = :job_id AND scheduled_for = :scheduled_for
+"""
+
+
 class Fate(StrEnum):
     """What became of a planned slot."""
 
@@ -104,6 +114,27 @@ def record(c: sqlite3.Connection, job_id: str, occurrence: Occurrence) -> bool:
         "count": occurrence.count,
     }
     return c.execute(_RECORD, values).fetchone() is not None
+
+
+def record_skip(c: sqlite3.Connection, job_id: str, skipped: Occurrence) -> None:
+    """Write down that slots were skipped; where those before them were for the same reason, in their row."""
+    last = c.execute(_LAST, {"job_id": job_id}).fetchone()
+    goes_on = (
+        last is not None
+        and (last["fate"], last["reason"]) == (skipped.fate, skipped.reason)
+        and last["count"] is not None
+        and skipped.count is not None
+    )
+    if not goes_on:
+        record(c, job_id, skipped)
+        return
+    values = {
+        "job_id": job_id,
+        "scheduled_for": last["scheduled_for"],
+        "until": to_text(skipped.until or skipped.scheduled_for),
+        "more": skipped.count,
+    }
+    c.execute(_GROW, values)
 
 
 def link_run(c: sqlite3.Connection, job_id: str, scheduled_for: datetime, run_id: str) -> None:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from claude_runner.db import from_text, to_text
 from claude_runner.runs import _calls
@@ -32,9 +32,16 @@ _UNFINISHED = f"""
     SELECT id FROM runs WHERE job_id = :job_id AND {_OPEN} ORDER BY state DESC, created_at, id
 """  # noqa: S608 - written above
 _IN_THE_WAY = f"""
-    SELECT id FROM runs WHERE job_id = :job_id AND {_OPEN}
+    SELECT id, state FROM runs WHERE job_id = :job_id AND {_OPEN}
         AND (state = 'running' OR parent_run_id IS NULL OR attempt > 0 OR not_before IS NULL OR not_before <= :now)
-    ORDER BY state DESC, created_at, id LIMIT 1
+    ORDER BY state DESC, created_at, id LIMIT 50
+"""  # noqa: S608 - written above
+_CANCEL_SUPERSEDED = f"""
+    UPDATE runs SET state = 'cancelled', error = :error, reason = 'superseded', superseded = 1, finished_at = :now
+    WHERE job_id = :job_id AND {_OPEN} AND state = 'pending' AND (parent_run_id IS NULL OR attempt > 0)
+"""  # noqa: S608 - written above
+_SUPERSEDE = f"""
+    UPDATE runs SET superseded = 1 WHERE job_id = :job_id AND {_OPEN} AND state = 'running' RETURNING id
 """  # noqa: S608 - written above
 _UNFINISHED_OF_WEBHOOK = f"""
     SELECT id FROM runs WHERE webhook_id = :webhook_id AND {_OPEN} ORDER BY created_at, id
@@ -214,10 +221,34 @@ def unfinished_of_webhook(c: sqlite3.Connection, webhook_id: str) -> tuple[str, 
     return tuple(row["id"] for row in rows)
 
 
-def in_the_way(c: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
-    """Read the id of a run of the job that is going on, or could be; one that waits for its time could not."""
-    row = c.execute(_IN_THE_WAY, {"job_id": job_id, "now": to_text(now)}).fetchone()
-    return None if row is None else str(row["id"])
+class Open(NamedTuple):
+    """Which runs of a job have not ended.
+
+    Attributes:
+        first: The one that is going on, else the one that has waited longest.
+        pending: One that waits.
+    """
+
+    first: str | None
+    pending: str | None
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return self.first is not None
+
+
+def open_of_job(c: sqlite3.Connection, job_id: str, now: datetime) -> Open:
+    """Read which runs of the job have not ended; a follow-up that waits for its time is none of them."""
+    rows = c.execute(_IN_THE_WAY, {"job_id": job_id, "now": to_text(now)}).fetchall()
+    ids = {row["state"]: str(row["id"]) for row in reversed(rows)}
+    return Open(str(rows[0]["id"]) if rows else None, ids.get("pending"))
+
+
+def supersede(c: sqlite3.Connection, job_id: str, error: str, now: datetime) -> list[str]:
+    """Cancel the job's runs that wait, but for follow-ups; returns the ids of those that go on and must be stopped."""
+    values = {"job_id": job_id, "error": error, "now": to_text(now)}
+    c.execute(_CANCEL_SUPERSEDED, values)
+    return [str(row["id"]) for row in c.execute(_SUPERSEDE, values)]
 
 
 def next_parked_until(c: sqlite3.Connection, now: datetime) -> datetime | None:

@@ -1,0 +1,126 @@
+"""A job's turn: its slot is taken, and becomes a run or a sentence about why it did not, in one transaction."""
+
+import sqlite3
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from claude_runner import budgets, holds, jobs, runs, telling
+from claude_runner.dispatcher import SUPERSEDED
+from claude_runner.holds import HoldKind
+from claude_runner.jobs import Due, Fate, Job, Occurrence, Overlap, Policy
+from claude_runner.planning import Plan, jitter
+from claude_runner.runs import NewRun, Trigger
+
+NOW: Final = timedelta()
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of a turn.
+
+    Attributes:
+        made: The runs that were made.
+        superseded: The runs that go on and are to be stopped.
+        told: Whether somebody is to hear of it.
+    """
+
+    made: list[str] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A job whose slot has come.
+
+    Attributes:
+        policy: The rules that hold for it, complete.
+        wait: How much later it starts because others are caught up with it.
+        rehearsal: Whether its runs are marked so.
+    """
+
+    job: Job
+    policy: Policy
+    now: datetime
+    wait: timedelta = NOW
+    rehearsal: bool = False
+
+    def carry_out(self, c: sqlite3.Connection, due: Due, plan: Plan) -> Done:
+        """Take the job's slot, if it is still to be had, write down its fate, and make its run where it gets one."""
+        done = Done()
+        if not jobs.take_slot(c, due, plan.following):
+            return done
+        if self.job.pause is not None and not self.job.is_paused(self.now):
+            jobs.resume(c, self.job.id)
+        if (skipped := self._not_now(c, plan)) is not None:
+            jobs.record_skip(c, self.job.id, skipped)
+            return done
+        if plan.missed is not None:
+            jobs.record(c, self.job.id, plan.missed)
+            telling.on_missed(c, self.job, plan.missed, self.now)
+            done.told = True
+        for slot in plan.slots:
+            self._run(c, slot, done, several=len(plan.slots) > 1)
+        return done
+
+    def _not_now(self, c: sqlite3.Connection, plan: Plan) -> Occurrence | None:
+        """Return what becomes of the slots where nothing of the job may run now."""
+        if self.job.is_paused(self.now) and self.job.pause is not None:
+            return _skipped(plan, Fate.SKIPPED_PAUSED, f"the job was paused: {self.job.pause.reason}")
+        for hold in holds.current(c, self.now):
+            if hold.kind is HoldKind.PAUSED:
+                return _skipped(plan, Fate.SKIPPED_PAUSED, f"everything was paused: {hold.reason}")
+        if (reached := budgets.reached(c, self.now, job_id=self.job.id)) is not None:
+            budgets.pass_over(c, self.job, reached, self.now)
+            return _skipped(plan, Fate.SKIPPED_BUDGET, reached.sentence)
+        return None
+
+    def _run(self, c: sqlite3.Connection, slot: Occurrence, done: Done, *, several: bool) -> None:
+        overlap = self.policy.overlap or Overlap.SKIP
+        if several and overlap is not Overlap.ALLOW:
+            overlap = Overlap.QUEUE_ALL  # one after the other, which is what catching up all of them is
+        others = runs.open_of_job(c, self.job.id, self.now)
+        if (reason := _in_the_way(overlap, others)) is not None:
+            jobs.record(c, self.job.id, Occurrence(slot.scheduled_for, Fate.SKIPPED_OVERLAP, reason))
+            return
+        if not jobs.record(c, self.job.id, slot):
+            return
+        if overlap is Overlap.CANCEL_RUNNING and others:
+            done.superseded += runs.supersede(c, self.job.id, SUPERSEDED.error, self.now)
+        alone = overlap is not Overlap.ALLOW and bool(others)
+        run_id = runs.insert(c, self._new_run(slot, alone=alone), self.now)
+        jobs.link_run(c, self.job.id, slot.scheduled_for, run_id)
+        done.made.append(run_id)
+
+    def _new_run(self, slot: Occurrence, *, alone: bool) -> NewRun:
+        caught_up = slot.fate is Fate.CAUGHT_UP
+        trigger = Trigger.CATCH_UP if caught_up else Trigger.SCHEDULE
+        run = self.job.new_run(trigger, scheduled_for=slot.scheduled_for, rehearsal=self.rehearsal)
+        starts = self.now + self.wait
+        if not caught_up:
+            starts = max(
+                starts,
+                slot.scheduled_for + jitter(self.job.id, slot.scheduled_for, self.policy.jitter_seconds),
+            )
+        reason = ("spread" if caught_up else "jitter") if starts > self.now else None
+        return replace(
+            run,
+            alone=alone,
+            not_before=starts if reason else None,
+            reason=reason,
+            max_cost_usd=self.policy.max_cost_usd,
+        )
+
+
+def _in_the_way(overlap: Overlap, others: runs.Open) -> str | None:
+    """Return why a slot gets no run, for the runs of its job that have not ended; `None` where it gets one."""
+    if overlap is Overlap.SKIP and others:
+        return f"run {others.first} of this job had not ended"
+    if overlap is Overlap.QUEUE_ONE and others.pending is not None:
+        return f"run {others.pending} of this job waited already, and one may"
+    return None
+
+
+def _skipped(plan: Plan, fate: Fate, reason: str) -> Occurrence:
+    return replace(plan.all_of_them, fate=fate, reason=reason)
