@@ -10,7 +10,18 @@ from claude_runner.errors import ConflictError, InvalidError
 from claude_runner.hub import Change, Topic
 from claude_runner.jobs import STANDARD, NotifyOn, Overlap, Policy
 from claude_runner.permissions import Profile
-from claude_runner.settings import Budgets, FollowUpCaps, OwnerSettings, StoredSettings, job_defaults
+from claude_runner.prices import Price
+from claude_runner.settings import (
+    NOTHING,
+    Budgets,
+    FollowUpCaps,
+    OwnerSettings,
+    StoredSettings,
+    budgets,
+    job_defaults,
+    owners_zone,
+    prices,
+)
 from tests.parts import Parts, open_parts
 
 FIRST = OwnerSettings(
@@ -34,7 +45,8 @@ CHANGES = {
     "install_dependencies": True,
     "timezone": "Europe/Berlin",
     "default_model": "sonnet",
-    "budgets": {"day_usd": 5, "month_usd": 99.5},
+    "budgets": {"day_usd": 5, "month_usd": 99.5, "run_usd": 1, "job_day_usd": 2.5, "webhook_day_usd": 5},
+    "prices": {"my-model": {"input": 0, "output": 0}, "gateway/sonnet": {"input": 3, "output": 15.5}},
 }
 
 
@@ -71,8 +83,9 @@ async def test_what_was_changed_is_read_in_the_form_in_which_it_is_used(stored: 
         install_dependencies=True,
         timezone="Europe/Berlin",
         default_model="sonnet",
-        budgets=Budgets(5, 99.5),
+        budgets=Budgets(5, 99.5, run_usd=1, job_day_usd=2.5, webhook_day_usd=5),
         job_defaults=Policy(overlap=Overlap.ALLOW, max_retries=0, notify_on=(NotifyOn.MISSED,)),
+        prices={"my-model": Price(0, 0), "gateway/sonnet": Price(3, 15.5)},
     )
     assert await stored.allowed_tools() == ("Read", "Grep")
     assert await stored.webhook_base_url() == "https://runner.example.com"
@@ -97,7 +110,9 @@ async def test_they_stand_in_the_table_as_people_read_them(parts: Parts, stored:
     rows = dict(await parts.sql("SELECT key, value FROM settings"))
     assert json.loads(rows["allowed_tools"]) == ["Read", "Grep"]
     assert json.loads(rows["permission_profile"]) == "rules"
-    assert json.loads(rows["budgets"]) == {"day_usd": 5, "month_usd": 99.5}
+    assert json.loads(rows["budgets"]) == CHANGES["budgets"]
+    assert json.loads(rows["prices"]) == CHANGES["prices"]
+    assert json.loads(rows["job_defaults"]) == CHANGES["job_defaults"]
     assert json.loads(rows["webhook_base_url"]) == "http://localhost:8080"
     assert json.loads(rows["mcp_servers"]) == []
 
@@ -141,7 +156,7 @@ async def test_what_cannot_be_used_is_refused_and_nothing_is_changed(
 ) -> None:
     with pytest.raises(InvalidError) as refused:
         await stored.change({"budgets": {"day_usd": 5}} | {name: value})
-    assert refused.value.field == name
+    assert str(refused.value.field).partition(".")[0] == name
     assert await stored.owned() == FIRST
 
 
@@ -180,7 +195,8 @@ async def test_what_was_spoiled_by_hand_counts_as_its_default_or_as_what_allows_
     owned = await stored.owned()
     assert owned.allowed_tools == ()
     assert owned.permission_profile in {None, Profile.CONTAINED}
-    assert (owned.timezone, owned.default_model, owned.budgets) == (None, None, Budgets())
+    assert (owned.timezone, owned.default_model, owned.prices) == (None, None, {})
+    assert owned.budgets in {NOTHING, Budgets()}  # `{}` is readable: there are none
     assert not owned.install_dependencies
     assert owned.sandbox_mode
 
@@ -213,3 +229,114 @@ async def test_what_nobody_decided_is_as_the_standard_has_it(parts: Parts, store
     assert await parts.database.read(job_defaults) == replace(STANDARD, overlap=Overlap.ALLOW)
     await parts.sql("UPDATE settings SET value = '[' WHERE key = 'job_defaults'")
     assert await parts.database.read(job_defaults) == STANDARD
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        ({"run_usd": 0}, "budgets.run_usd", "run_usd is 0; with that nothing could run: .* pause_all"),
+        ({"job_day_usd": -2}, "budgets.job_day_usd", "job_day_usd is -2"),
+        ({"day_usd": "five"}, "budgets.day_usd", "a number of US dollars, not 'five'"),
+        ({"month_usd": True}, "budgets.month_usd", "a number of US dollars, not 'True'"),
+        ({"day_usd": float("nan")}, "budgets.day_usd", "a number of US dollars, not 'nan'"),
+        ({"day_usd": float("inf")}, "budgets.day_usd", "a number of US dollars, not 'inf'"),
+        (
+            {"year_usd": 5},
+            "budgets",
+            "give some of day_usd, month_usd, run_usd, job_day_usd, webhook_day_usd",
+        ),
+        (
+            {"run_usd": 6, "day_usd": 5},
+            "budgets.run_usd",
+            "run_usd is 6 and day_usd only 5, so .* never be reached",
+        ),
+        ({"webhook_day_usd": 6, "month_usd": 5}, "budgets.webhook_day_usd", "lower it, or raise month_usd"),
+        ({"day_usd": 20, "month_usd": 5}, "budgets.day_usd", "month_usd only 5"),
+    ],
+)
+async def test_budgets_that_can_not_be_are_refused(
+    stored: StoredSettings, given: object, field: str, said: str
+) -> None:
+    with pytest.raises(InvalidError, match=said) as caught:
+        await stored.change({"budgets": given})
+    assert caught.value.field == field
+    assert (await stored.owned()).budgets == Budgets()
+
+
+async def test_a_budget_contradicts_those_that_were_there_before(stored: StoredSettings) -> None:
+    await stored.change({"budgets": {"day_usd": 5}})
+    with pytest.raises(InvalidError, match="run_usd is 6 and day_usd only 5"):
+        await stored.change({"budgets": {"run_usd": 6}})
+    await stored.change({"budgets": {"run_usd": 6, "day_usd": None}})
+    assert (await stored.owned()).budgets == Budgets(run_usd=6)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        ({"my-model": 3}, "prices.my-model", "in US dollars per million tokens"),
+        ({"my-model": {"input": 3}}, "prices.my-model", "the price of 'my-model' is"),
+        (
+            {"my-model": {"input": -1, "output": 2}},
+            "prices.my-model",
+            "input of 'my-model' .* from 0 on, not '-1'",
+        ),
+        ({"my-model": {"input": "3", "output": 2}}, "prices.my-model", "0 is for a model that is free"),
+        ({"my model": {"input": 3, "output": 2}}, "prices", "is not the name of a model"),
+        ([3, 15], "prices", "give prices"),
+        ({f"model-{n}": {"input": 1, "output": 1} for n in range(201)}, "prices", "at most 200"),
+    ],
+)
+async def test_prices_that_can_not_be_are_refused(
+    stored: StoredSettings, given: object, field: str, said: str
+) -> None:
+    with pytest.raises(InvalidError, match=said) as caught:
+        await stored.change({"prices": given})
+    assert caught.value.field == field
+
+
+async def test_what_is_left_out_of_budgets_prices_and_rules_stays_and_null_takes_it_out(
+    stored: StoredSettings,
+) -> None:
+    await stored.change(CHANGES)
+    changed = await stored.change(
+        {
+            "budgets": {"run_usd": None, "day_usd": 7},
+            "prices": {"my-model": None, "other": {"input": 1, "output": 2}},
+            "job_defaults": {"overlap": None, "max_retries": 1},
+        }
+    )
+    assert changed.budgets == Budgets(7, 99.5, job_day_usd=2.5, webhook_day_usd=5)
+    assert changed.prices == {"gateway/sonnet": Price(3, 15.5), "other": Price(1, 2)}
+    assert changed.job_defaults == Policy(max_retries=1, notify_on=(NotifyOn.MISSED,))
+
+
+async def test_a_default_of_jobs_that_no_budget_lets_them_reach_is_refused(stored: StoredSettings) -> None:
+    await stored.change({"budgets": {"run_usd": 1}})
+    with pytest.raises(InvalidError, match="is 2 and the budget run_usd only 1") as caught:
+        await stored.change({"job_defaults": {"max_cost_usd": 2}})
+    assert caught.value.field == "job_defaults.max_cost_usd"
+    await stored.change({"job_defaults": {"max_cost_usd": 0.5}})
+    with pytest.raises(InvalidError, match="lower max_cost_usd, or raise run_usd") as caught:
+        await stored.change({"budgets": {"run_usd": 0.1}})
+    assert caught.value.field == "budgets.run_usd"
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    ["[", "null", "[]", '{"day_usd": 0}', '{"day_usd": "5"}', '{"day_usd": NaN}', '{"year_usd": 5}'],
+)
+async def test_budgets_that_can_not_be_read_allow_nothing_until_they_are_set_anew(
+    parts: Parts, stored: StoredSettings, spoiled: str
+) -> None:
+    await parts.sql("UPDATE settings SET value = :value WHERE key = 'budgets'", value=spoiled)
+    assert await parts.database.read(budgets) == NOTHING == (await stored.owned()).budgets
+    assert (await stored.change({"budgets": {"day_usd": 5}})).budgets == Budgets(day_usd=5)
+
+
+async def test_each_is_read_alone_as_it_is_with_all(parts: Parts, stored: StoredSettings) -> None:
+    owned = await stored.change(CHANGES)
+    assert await parts.database.read(budgets) == owned.budgets
+    assert await parts.database.read(prices) == owned.prices
+    assert await parts.database.read(job_defaults) == owned.job_defaults.or_else(STANDARD)
+    assert (await parts.database.read(owners_zone)).key == "Europe/Berlin"

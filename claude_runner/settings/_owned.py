@@ -1,12 +1,11 @@
 """What each setting may be: how its value is read, checked and written. Which servers there are is not decided here."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from claude_runner.config import is_host
@@ -14,32 +13,26 @@ from claude_runner.errors import InvalidError
 from claude_runner.grants import BUILT_INS
 from claude_runner.jobs import Policy, check_model, decided_in, read_policy
 from claude_runner.permissions import IN_SANDBOX_MODE, Profile
+from claude_runner.prices import Price
 from claude_runner.schedule import parse
-
-
-class FollowUpCaps(NamedTuple):
-    """How far a chain of runs that ask for one another may go.
-
-    Attributes:
-        max_depth: Follow-ups one after the other.
-        max_runs: Follow-ups of one chain in all.
-        max_cost_usd: What a chain may have cost, its first run included, for another follow-up to be made or started.
-    """
-
-    max_depth: int = 3
-    max_runs: int = 10
-    max_cost_usd: float = 5.0
-
-
-class Budgets(NamedTuple):
-    """What all runs of a day and of a month may cost before the owner is warned; `None` for no bound."""
-
-    day_usd: float | None = None
-    month_usd: float | None = None
-
+from claude_runner.settings._amounts import (
+    NOTHING,
+    Budgets,
+    FollowUpCaps,
+    as_json,
+    read_budgets,
+    read_caps,
+    read_prices,
+)
 
 # What is a job's own alone: when it runs, and who is told that it has.
 OF_ONE_JOB: Final = frozenset({"starts_at", "ends_at", "blackouts", "heartbeat_url"})
+
+# A rule of jobs with the budget that it must not be above.
+_BOUNDED: Final = MappingProxyType({"max_cost_usd": "run_usd", "max_cost_per_day_usd": "job_day_usd"})
+
+# Of these, what is left out of a change stays as it is, and null takes an entry out.
+MERGED: Final = frozenset({"budgets", "job_defaults", "prices"})
 
 DEFAULTS: Final = MappingProxyType(
     {
@@ -55,6 +48,7 @@ DEFAULTS: Final = MappingProxyType(
         "default_model": None,
         "budgets": Budgets()._asdict(),
         "job_defaults": {},
+        "prices": {},
     }
 )
 
@@ -71,8 +65,9 @@ class OwnerSettings:
         install_dependencies: Whether packages that tool servers declare may be installed.
         timezone: That of a new job that names none; `None` for the machine's.
         default_model: That of whatever names none; `None` for Claude Code's own default.
-        budgets: Where the owner is warned; nothing is stopped by them.
+        budgets: What runs may cost; unreadable ones are `NOTHING`.
         job_defaults: Rules of jobs that decide nothing themselves.
+        prices: What models cost whose price is not known here, or is another for the owner.
     """
 
     allowed_tools: tuple[str, ...]
@@ -85,16 +80,34 @@ class OwnerSettings:
     default_model: str | None
     budgets: Budgets
     job_defaults: Policy = field(default_factory=Policy)
+    prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
 
     def refuse_contradictions(self, changed: Mapping[str, object]) -> None:
         """Raise `InvalidError` where what was changed does not go together with the rest."""
         if self.sandbox_mode and self.permission_profile is Profile.FULL:
             field = "permission_profile" if "permission_profile" in changed else "sandbox_mode"
             raise InvalidError(IN_SANDBOX_MODE, field=field)
+        if {"budgets", "job_defaults"} & changed.keys():
+            for rule, budget in _BOUNDED.items():
+                self._check_default(rule, budget, "job_defaults" in changed)
+
+    def _check_default(self, rule: str, budget: str, rule_is_new: bool) -> None:  # noqa: FBT001 - one of two to blame
+        by_default, most = getattr(self.job_defaults, rule), getattr(self.budgets, budget)
+        if by_default is not None and most is not None and by_default > most:
+            raise InvalidError(
+                f"{rule} of a job that decides nothing is {by_default:g} and the budget {budget} only {most:g}, so it "
+                f"could never be reached: lower {rule}, or raise {budget}",
+                field=f"job_defaults.{rule}" if rule_is_new else f"budgets.{budget}",
+            )
 
 
-def checked(key: str, value: object) -> Any:
+def checked(key: str, value: object, before: OwnerSettings) -> Any:
     """Return a value for a setting in the form in which it is used.
+
+    Args:
+        key: Which setting.
+        value: What it is to be; of those that are `MERGED`, the entries that are to change.
+        before: The settings as they are.
 
     Raises:
         InvalidError: There is no such setting, or the value can't be used; `field` is the setting.
@@ -102,7 +115,7 @@ def checked(key: str, value: object) -> Any:
     if key not in _READERS:
         known = ", ".join(_READERS)
         raise InvalidError(f"there is no setting {key[:60]!r} to change here; there are {known}", field=key)
-    read = _READERS[key](value)
+    read = _READERS[key](_merged(key, value, getattr(before, key)) if key in MERGED else value)
     if key == "allowed_tools" and (unknown := [name for name in read if name not in BUILT_INS]):
         raise InvalidError(
             f"{unknown[0][:60]!r} is no built-in tool; there are {', '.join(BUILT_INS)}", field=key
@@ -112,7 +125,9 @@ def checked(key: str, value: object) -> Any:
 
 def read_owned(stored: Mapping[str, str]) -> OwnerSettings:
     """Return what is stored, by key as JSON; what can't be read counts as its default, or as what allows least."""
-    return OwnerSettings(**{each.name: _read(each.name, stored) for each in fields(OwnerSettings)})
+    return OwnerSettings(
+        **{each.name: read_setting(each.name, stored.get(each.name)) for each in fields(OwnerSettings)}
+    )
 
 
 def written(key: str, value: Any) -> str:
@@ -121,7 +136,9 @@ def written(key: str, value: Any) -> str:
         value = DEFAULTS[key]
     if isinstance(value, Policy):
         value = decided_in(value)
-    return json.dumps(value._asdict() if isinstance(value, (FollowUpCaps, Budgets)) else value)
+    return json.dumps(
+        as_json(value) if isinstance(value, (FollowUpCaps, Budgets)) or key == "prices" else value
+    )
 
 
 def as_text(owned: OwnerSettings) -> str:
@@ -139,11 +156,6 @@ def from_text(text: str) -> OwnerSettings | None:
     return None
 
 
-def is_amount(value: object) -> bool:
-    """Tell whether a value is a number from 0 on."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
 def is_url(text: str) -> bool:
     """Tell whether a text is an http or https URL."""
     with suppress(ValueError):  # brackets that hold no address
@@ -151,12 +163,25 @@ def is_url(text: str) -> bool:
     return False
 
 
-def _read(key: str, stored: Mapping[str, str]) -> Any:
-    if key not in stored:
+def read_setting(key: str, text: str | None) -> Any:
+    """Return a setting of which this is stored; see `read_owned`."""
+    if text is None:
         return _READERS[key](DEFAULTS[key])
     with suppress(InvalidError, ValueError, RecursionError):
-        return _READERS[key](json.loads(stored[key]))
+        return _READERS[key](json.loads(text))
     return _LEAST[key] if key in _LEAST else _READERS[key](DEFAULTS[key])
+
+
+def _merged(key: str, changes: object, before: Any) -> object:
+    """Return what a setting comes to by a change of some of its entries; unreadable ones are set anew.
+
+    JSON has entries as a `dict`, `OwnerSettings` never does: what it has is the whole.
+    """
+    if not isinstance(changes, dict):
+        return changes
+    kept = {} if key in _LEAST and before == _LEAST[key] else json.loads(written(key, before))
+    merged = kept | changes
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def _is_nothing(value: object) -> bool:
@@ -200,18 +225,6 @@ def _profile(value: object) -> Profile | None:
     )
 
 
-def _caps(value: object) -> FollowUpCaps:
-    given = value._asdict() if isinstance(value, FollowUpCaps) else value
-    if not isinstance(given, Mapping) or not given.keys() <= set(FollowUpCaps._fields):
-        raise InvalidError(f"give {', '.join(FollowUpCaps._fields)}", field="followups")
-    for name, amount in given.items():
-        if not is_amount(amount) or (name != "max_cost_usd" and amount != int(amount)):
-            raise InvalidError(f"{name} is a number from 0 on, not {str(amount)[:60]!r}", field="followups")
-    return FollowUpCaps(
-        **{name: amount if name == "max_cost_usd" else int(amount) for name, amount in given.items()}
-    )
-
-
 def _zone(value: object) -> str | None:
     if _is_nothing(value):
         return None
@@ -232,18 +245,6 @@ def _model(value: object) -> str | None:
     return value
 
 
-def _budgets(value: object) -> Budgets:
-    given = value._asdict() if isinstance(value, Budgets) else value
-    if not isinstance(given, Mapping) or not given.keys() <= set(Budgets._fields):
-        raise InvalidError(f"give {', '.join(Budgets._fields)}", field="budgets")
-    for name, amount in given.items():
-        if amount is not None and not is_amount(amount):
-            raise InvalidError(
-                f"{name} is an amount of US dollars from 0 on, not {str(amount)[:60]!r}", field="budgets"
-            )
-    return Budgets(**given)
-
-
 def _job_defaults(value: object) -> Policy:
     if isinstance(value, Policy):
         value = decided_in(value)
@@ -261,15 +262,16 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = MappingProxyType(
         "webhook_base_url": _base_url,
         "sandbox_mode": _switch("sandbox_mode"),
         "permission_profile": _profile,
-        "followups": _caps,
+        "followups": read_caps,
         "install_dependencies": _switch("install_dependencies"),
         "timezone": _zone,
         "default_model": _model,
-        "budgets": _budgets,
+        "budgets": read_budgets,
         "job_defaults": _job_defaults,
+        "prices": read_prices,
     }
 )
 # What an unreadable value counts as, where the default would allow more than its owner may have meant.
 _LEAST: Final[Mapping[str, Any]] = MappingProxyType(
-    {"allowed_tools": (), "permission_profile": Profile.CONTAINED}
+    {"allowed_tools": (), "permission_profile": Profile.CONTAINED, "budgets": NOTHING}
 )

@@ -3,22 +3,24 @@
 import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from claude_runner.db import Database
 from claude_runner.errors import ConflictError
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import STANDARD, Policy
 from claude_runner.permissions import Profile, Rights
+from claude_runner.prices import Price
+from claude_runner.schedule import local_timezone
+from claude_runner.settings._amounts import Budgets, FollowUpCaps
 from claude_runner.settings._owned import (
     DEFAULTS,
-    FollowUpCaps,
     OwnerSettings,
     checked,
-    is_amount,
-    is_url,
     read_owned,
+    read_setting,
     written,
 )
 
@@ -54,17 +56,18 @@ class StoredSettings:
         """Change some settings and return them all.
 
         Args:
-            changes: Keys and their new values, as JSON has them or as `OwnerSettings` does.
+            changes: Keys and their new values, as JSON has them or as `OwnerSettings` does. JSON objects of budgets,
+                prices and rules of jobs may hold some entries only: the others stay, and null takes one out.
             was: The settings as whoever changes them has seen them.
 
         Raises:
             InvalidError: A value can't be used, or does not go together with another; `field` is the key.
             ConflictError: Somebody else has changed one of these meanwhile.
         """
-        new = {key: checked(key, value) for key, value in changes.items()}
 
         def write(c: sqlite3.Connection) -> OwnerSettings:
             before = _owned(c)
+            new = {key: checked(key, value, before) for key, value in changes.items()}
             for key in new:
                 if was is not None and getattr(before, key) != getattr(was, key):
                     raise ConflictError(
@@ -77,7 +80,7 @@ class StoredSettings:
 
         after = await self._db.write(write)
         if self._hub is not None:
-            for key in new:
+            for key in changes:
                 self._hub.publish(Topic.SETTINGS, key)
         return after
 
@@ -87,21 +90,15 @@ class StoredSettings:
 
     async def install_dependencies(self) -> bool:
         """Return whether packages that tool servers declare may be installed."""
-        select = "SELECT value FROM settings WHERE key = 'install_dependencies'"
-        row = await self._db.read(lambda c: c.execute(select).fetchone())
-        return row is not None and _read(row["value"]) is True
+        return bool(await self._db.read(lambda c: _setting(c, "install_dependencies")))
 
     async def webhook_base_url(self) -> str | None:
         """Return the base of the URLs that leave the machine, without a slash at its end, where the owner set one.
 
         What is no http or https URL counts as none.
         """
-        select = "SELECT value FROM settings WHERE key = 'webhook_base_url'"
-        row = await self._db.read(lambda c: c.execute(select).fetchone())
-        value = None if row is None else _read(row["value"])
-        if not isinstance(value, str) or value == DEFAULTS["webhook_base_url"]:
-            return None
-        return value.rstrip("/") if is_url(value) else None
+        base: str | None = await self._db.read(lambda c: _setting(c, "webhook_base_url"))
+        return base
 
     async def rights(self) -> Rights:
         """Return what the owner has decided about permission profiles."""
@@ -110,53 +107,56 @@ class StoredSettings:
 
 def allowed_tools(c: sqlite3.Connection) -> tuple[str, ...]:
     """Read the built-in tools that jobs may use; what is no list of texts counts as none."""
-    row = c.execute("SELECT value FROM settings WHERE key = 'allowed_tools'").fetchone()
-    value = DEFAULTS["allowed_tools"] if row is None else _read(row["value"])
-    if not isinstance(value, list):
-        return ()
-    return tuple(name for name in value if isinstance(name, str))
+    tools: tuple[str, ...] = _setting(c, "allowed_tools")
+    return tools
 
 
 def rights(c: sqlite3.Connection) -> Rights:
     """Read what the owner has decided about permission profiles; whatever can't be read counts as the narrowest."""
-    rows = c.execute("SELECT key, value FROM settings WHERE key IN ('sandbox_mode', 'permission_profile')")
-    values = {row["key"]: _read(row["value"]) for row in rows}
-    sandbox_mode = values.get("sandbox_mode", True) is not False
-    named = values.get("permission_profile")
-    if named is None and not sandbox_mode:
-        return Rights(sandbox_mode, Profile.RULES)
-    known = {str(profile): profile for profile in Profile}
-    return Rights(sandbox_mode, known.get(str(named), Profile.CONTAINED))
+    sandbox_mode: bool = _setting(c, "sandbox_mode")
+    default = Profile.CONTAINED if sandbox_mode else Profile.RULES
+    return Rights(sandbox_mode, _setting(c, "permission_profile") or default)
 
 
 def followup_caps(c: sqlite3.Connection) -> FollowUpCaps:
-    """Read the caps of follow-ups; one that is missing or no number from 0 on counts as its default."""
-    row = c.execute("SELECT value FROM settings WHERE key = 'followups'").fetchone()
-    value = None if row is None else _read(row["value"])
-    if not isinstance(value, dict):
-        return FollowUpCaps()
-    given = {name: value[name] for name in FollowUpCaps._fields if is_amount(value.get(name))}
-    return FollowUpCaps(**given)
+    """Read the caps of follow-ups; what can't be read counts as their defaults."""
+    caps: FollowUpCaps = _setting(c, "followups")
+    return caps
 
 
 def job_defaults(c: sqlite3.Connection) -> Policy:
     """Read the rules of jobs that decide nothing themselves; what can't be read counts as the standard."""
-    row = c.execute("SELECT value FROM settings WHERE key = 'job_defaults'").fetchone()
-    if row is None or row["value"] == "{}":
-        return STANDARD
-    return read_owned({"job_defaults": row["value"]}).job_defaults.or_else(STANDARD)
+    decided: Policy = _setting(c, "job_defaults")
+    return decided.or_else(STANDARD)
+
+
+def budgets(c: sqlite3.Connection) -> Budgets:
+    """Read what runs may cost; what can't be read counts as nothing at all."""
+    read: Budgets = _setting(c, "budgets")
+    return read
+
+
+def prices(c: sqlite3.Connection) -> Mapping[str, Price]:
+    """Read the prices of models that the owner gave; what can't be read counts as none."""
+    given: Mapping[str, Price] = _setting(c, "prices")
+    return given
+
+
+def owners_zone(c: sqlite3.Connection) -> ZoneInfo:
+    """Read the zone of the owner's clock: the one that the settings name, else the machine's."""
+    return ZoneInfo(_setting(c, "timezone") or local_timezone())
 
 
 def default_model(c: sqlite3.Connection) -> str | None:
     """Read the model of whatever names none; what can't be read counts as Claude Code's own default."""
-    return _owned(c).default_model
+    model: str | None = _setting(c, "default_model")
+    return model
 
 
 def _owned(c: sqlite3.Connection) -> OwnerSettings:
     return read_owned({row["key"]: row["value"] for row in c.execute("SELECT key, value FROM settings")})
 
 
-def _read(text: str) -> object:
-    with suppress(ValueError):
-        return json.loads(text)
-    return None
+def _setting(c: sqlite3.Connection, key: str) -> Any:
+    row = c.execute("SELECT value FROM settings WHERE key = :key", {"key": key}).fetchone()
+    return read_setting(key, None if row is None else row["value"])

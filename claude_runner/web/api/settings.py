@@ -125,5 +125,5 @@ def _view(owned: OwnerSettings) -> SettingsView:
         install_dependencies=owned.install_dependencies,
         timezone=owned.timezone,
         default_model=owned.default_model,
-        budgets=BudgetsView(*owned.budgets),
+        budgets=BudgetsView(owned.budgets.day_usd, owned.budgets.month_usd),
     )

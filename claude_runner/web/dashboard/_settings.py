@@ -104,7 +104,8 @@ class SettingsPage:
             typed = typed.rebased(before, now)
             return await self._page(request, 409, typed, as_text(owned), {"": STALE}, typed.differences(now))
         except RunnerError as error:
-            at = error.field if error.field in _FIELDS else ""
+            key = (error.field or "").partition(".")[0]
+            at = key if key in _FIELDS else ""
             return await self._page(request, error.status, typed, form.text(WAS), {at: str(error)})
         return go_to(path, Notice("Settings saved. Runs that begin from now on have them."))
 

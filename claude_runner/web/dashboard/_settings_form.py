@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from claude_runner.settings import Budgets, FollowUpCaps, OwnerSettings
+from claude_runner.settings import FollowUpCaps, OwnerSettings
 from claude_runner.web.dashboard._forms import Form
 
 WAS: Final = "was"
@@ -113,8 +113,8 @@ def _caps(form: Form) -> FollowUpCaps:
     return FollowUpCaps(form.number("max_depth"), form.number("max_runs"), 0.0 if cost is None else cost)
 
 
-def _budgets(form: Form) -> Budgets:
-    return Budgets(form.amount("day_usd"), form.amount("month_usd"))
+def _budgets(form: Form) -> dict[str, float | None]:
+    return {name: form.amount(name) for name in ("day_usd", "month_usd")}
 
 
 _DECIDERS: Final[Mapping[str, Callable[[Form], object]]] = MappingProxyType(
