@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +24,10 @@ from claude_runner.hands import open_hands
 from claude_runner.hub import Hub, Topic
 from claude_runner.indexing import Indexing
 from claude_runner.invocation import Invocations
-from claude_runner.jobs import Job, Jobs
+from claude_runner.jobs import Job, Jobs, Pause, PausedBy
 from claude_runner.leader import Leadership, Workers
 from claude_runner.notifications import Channels, Outbox
+from claude_runner.pausing import Pausing, checked_pause
 from claude_runner.pool import Patience, Pool
 from claude_runner.quick_runs import QuickRuns
 from claude_runner.reach import Reach
@@ -81,6 +82,7 @@ class App:
     reception: Reception
     quick: QuickRuns
     trash: Trash
+    pausing: Pausing
     channels: Channels
     outbox: Outbox
 
@@ -130,6 +132,26 @@ class App:
             ConflictError: Another server process executes a run of it.
         """
         await self.trash.put(job_id)
+
+    async def pause_job(self, job_id: str, until: datetime | None = None, reason: str | None = None) -> Job:
+        """Pause a job until an instant, or until somebody says so: its slots are skipped, runs that go on go on.
+
+        Raises:
+            NotFoundError: There is no such job.
+            InvalidError: The instant is past, or the reason too long.
+        """
+        now = self.clock.now()
+        return await self.jobs.pause(
+            job_id, Pause(now, until, PausedBy.OWNER, checked_pause(until, reason, now))
+        )
+
+    async def resume_job(self, job_id: str) -> Job:
+        """End a job's pause, its next slot planned from now.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        return await self.jobs.resume(job_id, self.clock.now())
 
     async def restore_job(self, job_id: str) -> Job:
         """Take a job out of the trash as it was, its next slot planned anew.
@@ -298,6 +320,7 @@ async def open_app(
             reception=reception,
             quick=QuickRuns(trash.jobs, runs, hands.reach, clock, settings),
             trash=trash,
+            pausing=Pausing(database, hub, clock),
             channels=post.channels,
             outbox=post.outbox,
         )

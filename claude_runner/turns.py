@@ -60,8 +60,8 @@ class Turn:
             jobs.record(c, self.job.id, plan.missed)
             telling.on_missed(c, self.job, plan.missed, self.now)
             done.told = True
-        for slot in plan.slots:
-            self._run(c, slot, done, several=len(plan.slots) > 1)
+        for place, slot in enumerate(plan.slots):
+            self._run(c, slot, done, place if len(plan.slots) > 1 else None)
         return done
 
     def _not_now(self, c: sqlite3.Connection, plan: Plan) -> Occurrence | None:
@@ -76,9 +76,10 @@ class Turn:
             return _skipped(plan, Fate.SKIPPED_BUDGET, reached.sentence)
         return None
 
-    def _run(self, c: sqlite3.Connection, slot: Occurrence, done: Done, *, several: bool) -> None:
+    def _run(self, c: sqlite3.Connection, slot: Occurrence, done: Done, place: int | None) -> None:
+        """Make the run of a slot; `place` is its place among several, of which each waits for the one before."""
         overlap = self.policy.overlap or Overlap.SKIP
-        if several and overlap is not Overlap.ALLOW:
+        if place is not None and overlap is not Overlap.ALLOW:
             overlap = Overlap.QUEUE_ALL  # one after the other, which is what catching up all of them is
         others = runs.open_of_job(c, self.job.id, self.now)
         if (reason := _in_the_way(overlap, others)) is not None:
@@ -89,7 +90,9 @@ class Turn:
         if overlap is Overlap.CANCEL_RUNNING and others:
             done.superseded += runs.supersede(c, self.job.id, SUPERSEDED.error, self.now)
         alone = overlap is not Overlap.ALLOW and bool(others)
-        run_id = runs.insert(c, self._new_run(slot, alone=alone), self.now)
+        # Runs are begun in the order in which they were made.
+        made_at = self.now + timedelta(milliseconds=place or 0)
+        run_id = runs.insert(c, self._new_run(slot, alone=alone), made_at)
         jobs.link_run(c, self.job.id, slot.scheduled_for, run_id)
         done.made.append(run_id)
 

@@ -3,7 +3,7 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,12 +11,12 @@ from typing import Any, Final
 from claude_runner.db import Database, to_text
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.hub import Hub, Topic
-from claude_runner.jobs import _calendar, _overview, _trash
+from claude_runner.jobs import _calendar, _overview, _pauses, _trash
 from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow
 from claude_runner.jobs._policies import COLUMNS as POLICY_COLUMNS
 from claude_runner.jobs._policies import values_of
-from claude_runner.jobs._records import MAX_NAME, Job, JobDraft, job_from
+from claude_runner.jobs._records import MAX_NAME, Job, JobDraft, Pause, job_from
 
 COPY: Final = " (copy)"  # behind the name of one
 
@@ -162,6 +162,45 @@ class Jobs:
             raise _changed(job_id)
         self._hub.publish(Topic.JOBS, job_id)
         return job_from(row)
+
+    async def pause(self, job_id: str, pause: Pause) -> Job:
+        """Pause the job: its slots are skipped until the pause ends. A pause that there is gives way to this one.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+
+        def write(c: sqlite3.Connection) -> Job | None:
+            _pauses.resume(c, job_id)
+            _pauses.pause(c, job_id, pause)
+            return find(c, job_id)
+
+        return await self._written(job_id, write)
+
+    async def resume(self, job_id: str, now: datetime) -> Job:
+        """End the job's pause, its next slot planned from now: nothing of the pause is caught up.
+
+        One that is not paused stays as it is.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+
+        def write(c: sqlite3.Connection) -> Job | None:
+            job = find(c, job_id)
+            if job is None or not _pauses.resume(c, job_id):
+                return job
+            _pauses.plan_anew(c, job, now)
+            return find(c, job_id)
+
+        return await self._written(job_id, write)
+
+    async def _written(self, job_id: str, write: Callable[[sqlite3.Connection], Job | None]) -> Job:
+        job = await self._db.write(write)
+        if job is None:
+            raise _no_job(job_id)
+        self._hub.publish(Topic.JOBS, job_id)
+        return job
 
     async def remove(self, job_id: str) -> None:
         """Delete the job with its runs and occurrences.
