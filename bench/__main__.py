@@ -24,8 +24,10 @@ from bench import (
     memory,
     open_pages,
     pages,
+    per_run,
     quiet,
     redaction,
+    restarts,
     slots,
     starts,
     stops,
@@ -61,6 +63,8 @@ MEASUREMENTS: Final = MappingProxyType[str, Callable[[Effort], list[Figure]]](
         "open_pages": open_pages.measure,
         "pages": pages.measure,
         "visible": visible.measure,
+        "per_run": per_run.measure,
+        "restarts": restarts.measure,
     }
 )
 

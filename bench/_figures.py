@@ -32,6 +32,7 @@ class Effort:
         pages: Visits to each page.
         words: Words of a run that are watched for in its page.
         visits: Visits to each page by a browser.
+        costs: Rounds of runs whose cost is compared.
     """
 
     slots: int = 60
@@ -53,6 +54,7 @@ class Effort:
     pages: int = 30
     words: int = 100
     visits: int = 8
+    costs: int = 5
 
 
 @dataclass(frozen=True, slots=True)
