@@ -1,6 +1,7 @@
 """What the documentation says is what the code does."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -83,3 +84,18 @@ def test_what_is_installed_takes_every_python_that_the_readme_promises() -> None
         assert SpecifierSet(wanted).contains(first), (
             f"{installed.name} {installed.version} needs Python {wanted}"
         )
+
+
+def test_each_promise_is_held_by_tests_that_exist() -> None:
+    promises = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    held = [part.partition("*Held by:*")[2] for part in promises.split("\n## ")[1:]]
+    named = [re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", part) for part in held]
+    assert len(named) == 5
+    assert all(named)
+    missing = {
+        f"{path}::{test}"
+        for path, test in itertools.chain(*named)
+        if not re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert missing == set()
+    assert "](docs/promises.md)" in README
