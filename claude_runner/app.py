@@ -19,6 +19,7 @@ from claude_runner.db import Database, open_database
 from claude_runner.delivering import post_of
 from claude_runner.dispatcher import Dispatcher
 from claude_runner.errors import UnavailableError, unusable
+from claude_runner.explaining import Explanation, explain
 from claude_runner.gate import Gate
 from claude_runner.hands import open_hands
 from claude_runner.hub import Hub, Topic
@@ -152,6 +153,15 @@ class App:
             NotFoundError: There is no such job.
         """
         return await self.jobs.resume(job_id, self.clock.now())
+
+    async def explain(self, job_id: str, around: datetime | None = None) -> Explanation:
+        """Return why a job did not run around a time, or that it did; of its last slot that did not run without one.
+
+        Raises:
+            NotFoundError: There is no such job.
+            InvalidError: The time is one that no schedule reaches.
+        """
+        return await self.database.read(lambda c: explain(c, job_id, around, self.clock.now()))
 
     async def restore_job(self, job_id: str) -> Job:
         """Take a job out of the trash as it was, its next slot planned anew.

@@ -5,6 +5,7 @@ decides who runs it.
 """
 
 from claude_runner.jobs._calendar import Coming, Slot
+from claude_runner.jobs._calendar import near as slots_near
 from claude_runner.jobs._collection import Jobs, find, remember
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
 from claude_runner.jobs._pauses import pause, resume
@@ -96,5 +97,6 @@ __all__ = [
     "remember",
     "resume",
     "shelve",
+    "slots_near",
     "take_slot",
 ]

@@ -37,7 +37,22 @@ _MISSED: Final = f"""
         AND (jobs.last_executed_at IS NULL OR jobs.last_executed_at < coalesce(until, occurrences.scheduled_for))
     ORDER BY occurrences.scheduled_for DESC, occurrences.job_id LIMIT :limit
 """
-
+_NEAR: Final = f"""
+    SELECT * FROM (
+        {_SLOT} {_FROM} WHERE occurrences.job_id = :job_id AND occurrences.scheduled_for <= :around
+        ORDER BY occurrences.scheduled_for DESC LIMIT 2
+    ) UNION ALL SELECT * FROM (
+        {_SLOT} {_FROM} WHERE occurrences.job_id = :job_id AND occurrences.scheduled_for > :around
+        ORDER BY occurrences.scheduled_for LIMIT 2
+    ) ORDER BY scheduled_for
+"""  # noqa: S608 - written above
+# Of a job that ran ever since, so many slots are looked through for one that did not.
+_LOOKED_AT: Final = 5_000
+_LAST: Final = f"""
+    SELECT * FROM (
+        {_SLOT} {_FROM} WHERE occurrences.job_id = :job_id ORDER BY occurrences.scheduled_for DESC LIMIT {_LOOKED_AT}
+    ) ORDER BY fate IN ('ran', 'caught_up'), scheduled_for DESC LIMIT 1
+"""  # noqa: S608 - written above
 
 _COMING: Final = """
     SELECT id, name, cron, timezone, next_run_at FROM jobs
@@ -91,6 +106,15 @@ def occurrences(
 def missed(c: sqlite3.Connection, since: datetime, limit: int) -> list[Slot]:
     """Read the slots that were missed from an instant on by jobs that have not run since, latest first."""
     return [_slot_from(row) for row in c.execute(_MISSED, {"since": to_text(since), "limit": limit})]
+
+
+def near(c: sqlite3.Connection, job_id: str, around: datetime | None) -> list[Slot]:
+    """Read the job's slots next to a time, in their order; without one, its last that did not run, else its last."""
+    if around is None:
+        rows = c.execute(_LAST, {"job_id": job_id})
+    else:
+        rows = c.execute(_NEAR, {"job_id": job_id, "around": to_text(around)})
+    return [_slot_from(row) for row in rows]
 
 
 def coming(c: sqlite3.Connection, until: datetime) -> list[Coming]:

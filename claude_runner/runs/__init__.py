@@ -26,7 +26,7 @@ from claude_runner.runs._records import (
     Tokens,
     Trigger,
 )
-from claude_runner.runs._rows import RunRow
+from claude_runner.runs._rows import RunRow, rows_of
 from claude_runner.runs._search import RunFilter, RunPage
 from claude_runner.runs._statements import (
     Open,
@@ -101,6 +101,7 @@ __all__ = [
     "park",
     "place_of",
     "report",
+    "rows_of",
     "running",
     "shortened",
     "supersede",
