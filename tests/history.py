@@ -49,7 +49,7 @@ SYLLABLES: Final = (
     "zan",
 )
 
-_TRIGGERS: Final = ("runs_inserted", "run_ends_inserted", "occurrences_inserted")
+_TRIGGERS: Final = ("runs_inserted", "run_ends_inserted", "run_ends_shared", "occurrences_inserted")
 _SUMS: Final = """
     sum(finished), sum(failed), sum(cancelled), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
     sum(cache_write_tokens), sum(cost_usd), sum(unpriced), sum(seconds)
@@ -58,6 +58,10 @@ _COUNTED: Final = {
     "usage_sums": f"""
         SELECT 'quarter', rehearsal, quarter, {_SUMS} FROM run_sums GROUP BY rehearsal, quarter
         UNION ALL SELECT 'day', rehearsal, day, {_SUMS} FROM run_sums GROUP BY rehearsal, day
+    """,
+    "usage_shares": f"""
+        SELECT 'quarter', dimension, key, quarter, {_SUMS} FROM run_shares GROUP BY dimension, key, quarter
+        UNION ALL SELECT 'day', dimension, key, day, {_SUMS} FROM run_shares GROUP BY dimension, key, day
     """,
     "slot_quarters": "SELECT quarter, sum(ran), sum(skipped), sum(missed) FROM slot_sums GROUP BY quarter",
     "job_totals": """
@@ -78,10 +82,10 @@ _COUNTED: Final = {
 _RUN: Final = """
     INSERT INTO runs (id, job_id, webhook_id, trigger, state, prompt, output, error, reason, scheduled_for, created_at,
         started_at, finished_at, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, model,
-        rehearsal, attempt, worker, denials)
+        model_usage, rehearsal, attempt, worker, denials)
     VALUES (:id, :job_id, :webhook_id, :trigger, :state, :prompt, :output, :error, :reason, :scheduled_for, :created_at,
         :started_at, :finished_at, :input, :output_tokens, :cache_read, :cache_write, :cost_usd, :model,
-        :rehearsal, 1, 'here:1', :denials)
+        :model_usage, :rehearsal, 1, 'here:1', :denials)
 """
 _JOB: Final = """
     INSERT INTO jobs (id, name, cron, timezone, prompt, enabled, created_at, updated_at, next_run_at, last_executed_at)
@@ -272,7 +276,7 @@ class _Writer:
         state = chance.choices(("finished", "error", "cancelled"), weights=(90, 7, 3))[0]
         started = created + timedelta(milliseconds=chance.randint(5, 2_000))
         cost = 0.0 if rehearsal else round(chance.expovariate(12), 6)
-        return {
+        run: dict[str, Any] = {
             "id": f"{(number * 0x9E3779B97F4B + 1) % 2**48:012x}",
             "state": state,
             "prompt": chance.choice(self._paragraphs),
@@ -292,6 +296,28 @@ class _Writer:
             "rehearsal": int(rehearsal),
             "denials": int(chance.random() < 0.02),
         }
+        return run | {"model_usage": _model_usage(number, run)}
+
+
+def _model_usage(number: int, run: dict[str, Any]) -> str | None:
+    """What Claude Code tells of models at the end: of most runs one, of some a helper, of some nothing."""
+    if number % 5 == 0 or run["state"] == "cancelled":
+        return None
+    basis, cost = ("unknown", 0.5) if run["cost_usd"] is None else ("list", run["cost_usd"])
+    shares = ((run["model"], 1.0),) if number % 5 < 4 else ((run["model"], 0.75), (MODELS[-1], 0.25))
+    return json.dumps(
+        {
+            model: {
+                "inputTokens": int(run["input"] * share),
+                "outputTokens": int(run["output_tokens"] * share),
+                "cacheReadInputTokens": int(run["cache_read"] * share),
+                "cacheCreationInputTokens": int(run["cache_write"] * share),
+                "costUSD": cost * share,
+                "costBasis": basis,
+            }
+            for model, share in shares
+        }
+    )
 
 
 def _trigger(by_job: bool, webhook_id: str | None, chance: float) -> str:

@@ -73,6 +73,16 @@ async def open_parts(path: Path, clock: FakeClock | None = None) -> AsyncIterato
         yield Parts(path, database, hub, clock or FakeClock(), jobs, runs, opened)
 
 
+async def patient(*several: Parts) -> None:
+    """Let each wait for the others' locks as a server does: elsewhere a database that refuses is to be seen at once."""
+
+    def wait_long(c: sqlite3.Connection) -> None:
+        c.execute("PRAGMA busy_timeout = 10000").fetchall()
+
+    for each in several:
+        await each.database.write(wait_long)
+
+
 async def hands_of(parts: Parts, settings: Settings, problem: str | None) -> tuple[Reach, Door]:
     """What a run has tools by, where no server is shipped."""
     servers = Servers(parts.database, parts.hub, settings, checkout=settings.home / "nothing is shipped")

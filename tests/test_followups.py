@@ -22,7 +22,7 @@ from claude_runner.runs import Ending, NewRun, Run, RunFilter, State, Trigger
 from claude_runner.schedule import local_timezone
 from claude_runner.scheduler import Scheduler
 from claude_runner.settings import FollowUpCaps, StoredSettings, followup_caps
-from tests.parts import Parts, drafted, open_parts
+from tests.parts import Parts, drafted, open_parts, patient
 from tests.support import MORNING, FakeAgent, FakeClock, content, ended, running, until
 
 HOUR = timedelta(hours=1)
@@ -207,6 +207,7 @@ async def test_a_cap_of_nothing_allows_none(parts: Parts, caps: dict[str, int], 
 async def test_however_many_are_asked_for_at_once_no_cap_is_passed(parts: Parts) -> None:
     run = await of_job(parts)
     async with open_parts(parts.path, parts.clock) as others:
+        await patient(parts, others)
         asked = [scheduled(each, run) for each in (parts, others) for _ in range(20)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
     made = [answer for answer in answers if isinstance(answer, dict)]

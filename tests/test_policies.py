@@ -17,7 +17,7 @@ from claude_runner.jobs import CatchUp, Job, JobDraft, Overlap, Pause, PausedBy,
 from claude_runner.pausing import Pausing
 from claude_runner.runs import Ending, Run, RunFilter, State, Trigger
 from claude_runner.scheduler import Scheduler
-from tests.parts import Parts, open_parts
+from tests.parts import Parts, open_parts, patient
 from tests.support import FakeAgent, FakeClock, ended, running, until
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -140,6 +140,7 @@ async def _are(app: App, count: int) -> bool:
 async def test_two_schedulers_give_a_slot_one_fate_under_each_rule(parts: Parts, overlap: Overlap) -> None:
     await job_with(parts, overlap=overlap)
     async with open_parts(parts.path, parts.clock) as others:
+        await patient(parts, others)
         for _ in range(3):
             parts.clock.move(HOUR)
             await asyncio.gather(tick(parts), tick(others))

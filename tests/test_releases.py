@@ -113,7 +113,7 @@ class World:
         self.settings = {
             "REPOSITORY": self.origin, "ROOT": self.root, "BUILDER": USER, "SERVER_USER": USER,
             "SERVER_HOME": self.home, "HEALTH_URL": f"http://127.0.0.1:{port}/health",
-            "HEALTH_SECONDS": 6, "SETTLE_SECONDS": 0.2,
+            "HEALTH_SECONDS": 4, "SETTLE_SECONDS": 0.2,
         }  # fmt: skip
         self._git("init", "--quiet", "--initial-branch=main")
 

@@ -61,6 +61,7 @@ class TestARun:
         run_id = await app.runs.add(NewRun("hold", Trigger.MANUAL), app.clock.now())
         await running(app, run_id, said="half a sen")
         assert await read(mcp, f"run://{run_id}/output") == "half a sen"
+        await app.dispatcher.cancel(run_id)  # nobody waits for it at the end
 
     async def test_that_failed_shows_why(self, app: App, mcp: Mcp) -> None:
         run_id = await app.runs.add(NewRun("fail", Trigger.MANUAL), app.clock.now())

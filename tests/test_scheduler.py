@@ -12,7 +12,7 @@ from claude_runner.hub import Topic
 from claude_runner.jobs import Job
 from claude_runner.runs import RunFilter, State, Trigger
 from claude_runner.scheduler import BATCH, Scheduler
-from tests.parts import DRAFT, Parts, drafted, logged, open_parts
+from tests.parts import DRAFT, Parts, drafted, logged, open_parts, patient
 from tests.support import MORNING, FakeClock, until
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -69,6 +69,7 @@ async def test_where_one_of_the_three_cannot_be_written_none_is(parts: Parts, ta
 async def test_two_schedulers_of_one_database_run_a_slot_once(parts: Parts) -> None:
     made = [await parts.job(name=f"job {number}") for number in range(20)]
     async with open_parts(parts.path, parts.clock) as others:
+        await patient(parts, others)
         parts.clock.move(30)
         await asyncio.gather(*(scheduler_of(each).tick() for each in (parts, others)))
     assert await fates(parts) == sorted((job.id, "ran", True) for job in made)

@@ -14,7 +14,7 @@ from claude_runner.jobs import Fate, JobQuery, Occurrence, record
 from claude_runner.runs import RunQuery, State
 from claude_runner.trash import LONGEST_SLEEP
 from tests import history
-from tests.parts import DRAFT, Parts, drafted, logged, open_parts
+from tests.parts import DRAFT, Parts, drafted, logged, open_parts, patient
 from tests.support import MORNING, FakeAgent, FakeClock, ended, running, until
 
 HOUR = timedelta(hours=1)
@@ -173,6 +173,7 @@ async def test_any_number_of_processes_may_empty_the_trash(parts: Parts) -> None
     job = await parts.job()
     assert await parts.jobs.discard(job.id, MORNING)
     async with open_parts(parts.path) as others:
+        await patient(parts, others)
         for each in (parts, others, parts):
             assert await each.jobs.empty_trash(MORNING + HOUR) is None
     assert await parts.sql("SELECT * FROM jobs") == []

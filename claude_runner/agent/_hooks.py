@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from claude_agent_sdk import HookMatcher
     from claude_agent_sdk.types import HookEvent
 
-SECONDS: Final = 60.0  # longer than a database waits for another program's lock
+SECONDS: Final = 30.0  # longer than a database waits for another program's lock
 
 
 def hooks_for(listener: Listener) -> "dict[HookEvent, list[HookMatcher]]":

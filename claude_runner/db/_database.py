@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 READERS: Final = 4
 GROUP: Final = 512  # writes that share a transaction at most, so that none waits long for the others
-LOCK_SECONDS: Final = 30.0  # a disk under load has held a commit of another process up for more than 10
+LOCK_SECONDS: Final = 10.0
 
 
 class Database:
