@@ -4,15 +4,15 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from claude_runner.config import Settings
 from claude_runner.errors import InvalidError, UnavailableError, unusable
-from claude_runner.notifications import EXAMPLES, Delivered, Parcel
+from claude_runner.notifications import EXAMPLES, Delivered, Heard, Parcel
 from claude_runner.processes import NETWORK, guard_variables, guarded
 
 AT_ONCE: Final = 3  # processes: each has 50 MB
@@ -37,8 +37,8 @@ class Apprising:
         """Return what may be shown of an address; raises as `notifications.Courier` says."""
         answer = None
         with suppress(TimeoutError):
-            async with aclosing(self._answers({"check": url}, CHECK_SECONDS)) as answers:
-                answer = await anext(answers, None)
+            async with self._asked({"check": url}, CHECK_SECONDS) as answers:
+                answer = await answers.next()
         if answer is None:
             raise UnavailableError(f"the address can't be looked at: {BROKEN}")
         if answer["shown"] is None:
@@ -49,41 +49,31 @@ class Apprising:
             )
         return str(answer["shown"])
 
-    async def deliver(self, parcels: Sequence[Parcel]) -> AsyncIterator[Delivered]:
+    async def deliver(self, parcels: Sequence[Parcel], heard: Heard) -> None:
         """Send parcels side by side in one process, and tell of each as soon as it is known."""
         left = set(range(len(parcels)))
         error = BROKEN
         task = {"send": [{"url": it.url, "messages": it.messages} for it in parcels]}
         try:
-            async for answer in self._answers(task, SEND_SECONDS):
-                left.discard(answer["place"])
-                yield Delivered(answer["place"], answer["taken"], answer["error"])
+            async with self._asked(task, SEND_SECONDS) as answers:
+                while (answer := await answers.next()) is not None:
+                    left.discard(answer["place"])
+                    await heard(Delivered(answer["place"], answer["taken"], answer["error"]))
         except TimeoutError:
             error = NO_ANSWER
         except UnavailableError as unavailable:
             error = str(unavailable)
         for place in left:
-            yield Delivered(place, 0, error)
+            await heard(Delivered(place, 0, error))
 
-    async def _answers(
-        self, task: Mapping[str, Any], seconds: float
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Yield what the program says; raises `TimeoutError` where it takes too long.
-
-        Raises:
-            UnavailableError: It can't be started.
-        """
+    @asynccontextmanager
+    async def _asked(self, task: Mapping[str, Any], seconds: float) -> AsyncIterator["_Answers"]:
+        """Give the program a task; raises `UnavailableError` where it can't be started."""
         async with self._turns, self._started() as process:
             assert process.stdin is not None  # noqa: S101 - for mypy: they are pipes
             assert process.stdout is not None  # noqa: S101 - as above
-            end = asyncio.get_running_loop().time() + seconds
             process.stdin.write(json.dumps(task).encode() + b"\n")
-            while True:
-                async with asyncio.timeout_at(end):
-                    line = await process.stdout.readline()
-                if not line:
-                    return
-                yield json.loads(line)
+            yield _Answers(process.stdout, asyncio.get_running_loop().time() + seconds)
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[Process]:
@@ -105,15 +95,39 @@ class Apprising:
         try:
             yield process
         finally:
-            await asyncio.shield(_end(process))
+            ending = asyncio.create_task(_end(process))
+            try:
+                await asyncio.shield(ending)
+            finally:  # also where whoever waits for it is cancelled meanwhile
+                await asyncio.wait({ending})
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the program says."""
+
+    output: asyncio.StreamReader
+    until: float
+
+    async def next(self) -> Mapping[str, Any] | None:
+        """Return its next answer, `None` once it has ended; raises `TimeoutError` where it takes too long."""
+        async with asyncio.timeout_at(self.until):
+            line = await self.output.readline()
+        return json.loads(line) if line else None
 
 
 async def _end(process: Process) -> None:
+    """End the program with all that came of it, and hear it out: until then what it was heard by stays open."""
+    assert process.stdin is not None  # noqa: S101 - as above
+    assert process.stdout is not None  # noqa: S101 - as above
+    process.stdin.close()
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.terminate()  # its guard does the rest
     try:
         async with asyncio.timeout(END_SECONDS):
+            while await process.stdout.read(MAX_ANSWER):
+                continue
             await process.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):

@@ -1,13 +1,13 @@
 """Mail by the server `email` that is shipped, with the credentials that its owner has given it."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from claude_runner.errors import InvalidError, RunnerError
 from claude_runner.invocation import Invocations
-from claude_runner.notifications import Delivered, Parcel
+from claude_runner.notifications import Delivered, Heard, Parcel
 from claude_runner.runs import text_of
 
 SCHEME: Final = "email:"
@@ -30,10 +30,10 @@ class Mail:
             raise InvalidError(f"give one mail address, such as {SCHEME}alice@example.com", field="url")
         return f"{SCHEME}{address}"
 
-    async def deliver(self, parcels: Sequence[Parcel]) -> AsyncIterator[Delivered]:
-        """Send the parcels one after the other."""
+    async def deliver(self, parcels: Sequence[Parcel], heard: Heard) -> None:
+        """Send the parcels one after the other, and tell of each."""
         for place, parcel in enumerate(parcels):
-            yield await self._deliver(place, parcel)
+            await heard(await self._deliver(place, parcel))
 
     async def _deliver(self, place: int, parcel: Parcel) -> Delivered:
         taken = 0

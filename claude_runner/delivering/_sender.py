@@ -20,7 +20,7 @@ from claude_runner.delivering._pings import Pings
 from claude_runner.delivering._wording import worded
 from claude_runner.errors import RunnerError
 from claude_runner.hub import Hub, Topic
-from claude_runner.notifications import Channels, Claim, Courier, Lane, Message, Parcel
+from claude_runner.notifications import Channels, Claim, Courier, Delivered, Lane, Message, Parcel
 
 FIRST_PAUSE: Final = timedelta(seconds=30)  # doubled with each failure
 LONGEST_PAUSE: Final = timedelta(hours=1)
@@ -152,13 +152,16 @@ class Sender:
         ]
         if not parcels:
             return
-        async for done in self.courier.deliver(parcels):
+
+        async def heard(done: Delivered) -> None:
             claim, messages = claims[done.place], told[done.place]
             whole = done.taken == len(messages)
             await self._settle(claim, len(claim.ids) if whole else done.taken, done.error)
             self._resting[claim.lane.key] = self.clock.now() + REST
             held.discard(claim.lane)  # the others of the batch may take long
             self._busy.discard((claim.lane.is_ping, claim.lane.key))
+
+        await self.courier.deliver(parcels, heard)
 
     async def _settle(self, claim: Claim, taken: int, error: str | None) -> None:
         """Note what of a claim was sent, and put the rest off."""

@@ -5,7 +5,7 @@ between the sending and the note of it sends again. The pings of heartbeats are 
 """
 
 from claude_runner.notifications._channels import Channels, enabled, reseal
-from claude_runner.notifications._couriers import Courier, Delivered, Message, Parcel
+from claude_runner.notifications._couriers import Courier, Delivered, Heard, Message, Parcel
 from claude_runner.notifications._lists import NotificationPage, Outbox
 from claude_runner.notifications._outbox import About, ping, tell, was_told
 from claude_runner.notifications._records import EXAMPLES, Channel, Delivery, Event, Notification, Where
@@ -22,6 +22,7 @@ __all__ = [
     "Delivered",
     "Delivery",
     "Event",
+    "Heard",
     "Lane",
     "Message",
     "Notification",

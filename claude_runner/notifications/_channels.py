@@ -13,7 +13,7 @@ from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import checked_name
 from claude_runner.notifications import _outbox, _sending
-from claude_runner.notifications._couriers import Courier, Message, Parcel
+from claude_runner.notifications._couriers import Courier, Delivered, Message, Parcel
 from claude_runner.notifications._records import Channel, Event, Notification, Where
 
 MAX_CHANNELS: Final = 50
@@ -180,9 +180,13 @@ class Channels:
         """
         channel = await self.get(channel_id)
         error: str | None = self.unreadable
+
+        async def heard(delivered: Delivered) -> None:
+            nonlocal error
+            error = delivered.error
+
         if channel.url is not None:
-            async for delivered in self._courier.deliver([Parcel(channel.url, (_TEST,))]):
-                error = delivered.error
+            await self._courier.deliver([Parcel(channel.url, (_TEST,))], heard)
         told = await self._db.write(
             lambda c: _outbox.note(c, channel.id, Event.TEST, _TEST, error, now),
         )

@@ -1,6 +1,6 @@
 """What the table's collection asks of whoever sends: the sending itself is not its business."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -32,6 +32,9 @@ class Delivered(NamedTuple):
     error: str | None
 
 
+Heard = Callable[[Delivered], Awaitable[None]]
+
+
 class Courier(Protocol):
     """Brings messages to the addresses of channels."""
 
@@ -44,6 +47,6 @@ class Courier(Protocol):
         """
         ...
 
-    def deliver(self, parcels: Sequence[Parcel]) -> AsyncIterator[Delivered]:
-        """Send parcels, side by side, and tell what came of each as soon as it is known."""
+    async def deliver(self, parcels: Sequence[Parcel], heard: Heard) -> None:
+        """Send parcels, side by side; `heard` is told what came of each as soon as that is known."""
         ...
