@@ -62,6 +62,8 @@ _COUNTED: Final = {
     "usage_shares": f"""
         SELECT 'quarter', dimension, key, quarter, {_SUMS} FROM run_shares GROUP BY dimension, key, quarter
         UNION ALL SELECT 'day', dimension, key, day, {_SUMS} FROM run_shares GROUP BY dimension, key, day
+        UNION ALL SELECT 'month', dimension, key, substr(day, 1, 8) || '01' || substr(day, 11), {_SUMS}
+            FROM run_shares GROUP BY dimension, key, substr(day, 1, 8)
     """,
     "slot_quarters": "SELECT quarter, sum(ran), sum(skipped), sum(missed) FROM slot_sums GROUP BY quarter",
     "job_totals": """

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,7 +19,7 @@ from tests.parts import Parts, open_parts
 from tests.support import MORNING
 
 DAY = timedelta(days=1)
-KEPT = ("usage_sums", "slot_quarters", "job_totals")
+KEPT = ("usage_sums", "usage_shares", "slot_quarters", "job_totals")
 
 
 @pytest.fixture
@@ -34,19 +35,26 @@ async def ended(
     cost_usd: float | None = 0.25,
     seconds: int = 10,
     tokens: Tokens | None = None,
+    usage: dict[str, Any] | None = None,
     **changes: object,
 ) -> str:
     """A run that took so long and ended at an instant."""
     new = NewRun("go", Trigger.MANUAL, **changes)  # type: ignore[arg-type]
     started = at - timedelta(seconds=seconds)
     reason = None if state is State.FINISHED else "timeout"
-    ending = Ending(state, "done", reason, reason, tokens or Tokens(1, 2, 3, 4), cost_usd)
+    ending = Ending(state, "done", reason, reason, tokens or Tokens(1, 2, 3, 4), cost_usd, usage)
 
     await parts.database.write(lambda c: run_rules.insert(c, new, started))
     run = await parts.runs.claim("here:1", "session", started)
     assert run is not None
     assert await parts.database.write(lambda c: run_rules.end(c, run, ending, at))
     return run.id
+
+
+def used(cost_usd: float | None, tokens: int = 5) -> dict[str, Any]:
+    """What Claude Code tells of a model; one without a cost is not on its list."""
+    basis = "unknown" if cost_usd is None else "list"
+    return {"inputTokens": tokens, "outputTokens": 1, "costUSD": cost_usd or 0.4, "costBasis": basis}
 
 
 def stored(c: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
@@ -203,8 +211,18 @@ async def test_what_the_triggers_keep_is_what_a_count_of_everything_comes_to(par
             continue
         state = chance.choice([State.FINISHED, State.FINISHED, State.ERROR, State.CANCELLED])
         cost = chance.choice([None, 0.0, 0.01, 1.5])
+        usage = chance.choice([None, {"one": used(cost)}, {"one": used(0.1), "two": used(None)}])
         await ended(
-            parts, at, state, cost, chance.randint(0, 100), job_id=job_id, rehearsal=not chance.randint(0, 4)
+            parts,
+            at,
+            state,
+            cost,
+            chance.randint(0, 100),
+            usage=usage,
+            job_id=job_id,
+            webhook_id=chance.choice([None, "hook0001"]),
+            model=chance.choice([None, "one"]),
+            rehearsal=not chance.randint(0, 4),
         )
     assert is_counted(parts.path)
 

@@ -43,7 +43,7 @@ from claude_runner.runs._statements import (
 from claude_runner.runs._streaks import failures_before
 from claude_runner.runs._texts import head, shortened, text_of
 from claude_runner.runs._transcripts import Transcripts, forget_transcript
-from claude_runner.runs._usage import SlotTotals, Totals
+from claude_runner.runs._usage import Dimension, Share, SlotTotals, Totals, cost_going_on, cost_of
 
 __all__ = [
     "CallHits",
@@ -51,6 +51,7 @@ __all__ = [
     "CallQuery",
     "Chain",
     "ClosedCall",
+    "Dimension",
     "Ending",
     "Event",
     "EventKind",
@@ -71,6 +72,7 @@ __all__ = [
     "RunQuery",
     "RunRow",
     "Runs",
+    "Share",
     "SlotTotals",
     "State",
     "StoredEvent",
@@ -84,6 +86,8 @@ __all__ = [
     "append",
     "chain_of",
     "close_calls",
+    "cost_going_on",
+    "cost_of",
     "cursor_of",
     "end",
     "failures_before",

@@ -27,7 +27,7 @@ from claude_runner.runs._queries import RunHits, RunQuery
 from claude_runner.runs._records import Granted, NewRun, Run, Tokens, run_from
 from claude_runner.runs._rows import RunRow
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._usage import SlotTotals, Totals
+from claude_runner.runs._usage import Dimension, Share, SlotTotals, Totals
 
 EXPORTED: Final = 50  # runs of an export that a slow client holds: each may be 160 KB
 EXPORTED_HEAD: Final = 20_000  # characters of each of their texts
@@ -120,6 +120,21 @@ class Runs:
             rehearsal: Whether of runs against the stand-in model, which count apart.
         """
         return await self._db.read(lambda c: _usage.usage(c, edges, rehearsal=rehearsal))
+
+    async def usage_by(
+        self, dimension: Dimension, since: datetime, until: datetime, limit: int
+    ) -> Sequence[Share]:
+        """Return what the runs of each job, webhook or model came to that ended in a stretch of time, dearest first.
+
+        Rehearsals are in none. What was deleted meanwhile is there still, by its id alone.
+
+        Args:
+            dimension: Whose runs are added up.
+            since: Within a quarter of an hour it counts as its end; so does `until`.
+            until: The end, which does not belong to it.
+            limit: How many at most.
+        """
+        return await self._db.read(lambda c: _usage.usage_by(c, dimension, since, until, limit))
 
     async def usage_in_all(self, *, rehearsal: bool = False) -> Totals:
         """Return what all runs there ever were came to, those since deleted among them."""

@@ -100,12 +100,12 @@ CREATE INDEX outbox_newest ON outbox (created_at, id, state);
 CREATE INDEX outbox_of_job ON outbox (job_id, event, created_at);
 
 -- The sums of `usage_sums`, of one job, webhook or model each; rehearsals are in none. A run of several models is in the
--- sums of each with what that used.
+-- sums of each with what that used. What runs of before came to that have been deleted since is in `usage_sums` alone.
 CREATE TABLE usage_shares (
-    span               TEXT NOT NULL CHECK (span IN ('quarter', 'day')),
+    span               TEXT NOT NULL CHECK (span IN ('quarter', 'day', 'month')),
     dimension          TEXT NOT NULL CHECK (dimension IN ('job', 'webhook', 'model')),
-    at                 TEXT NOT NULL,
     key                TEXT NOT NULL,
+    at                 TEXT NOT NULL,
     finished           INTEGER NOT NULL,
     failed             INTEGER NOT NULL,
     cancelled          INTEGER NOT NULL,
@@ -116,7 +116,94 @@ CREATE TABLE usage_shares (
     cost_usd           REAL NOT NULL,
     unpriced           INTEGER NOT NULL,
     seconds            REAL NOT NULL,
-    PRIMARY KEY (span, dimension, at, key)
+    PRIMARY KEY (span, dimension, key, at)
+) STRICT, WITHOUT ROWID;
+
+-- What each model has used of a run that has ended, as Claude Code has told at its end. The price of a model is known
+-- where that of the run is, or where it says so itself.
+CREATE VIEW run_models AS SELECT
+    runs.id, use.key AS model,
+    CAST(coalesce(json_extract(use.value, '$.inputTokens'), 0) AS INTEGER) AS input_tokens,
+    CAST(coalesce(json_extract(use.value, '$.outputTokens'), 0) AS INTEGER) AS output_tokens,
+    CAST(coalesce(json_extract(use.value, '$.cacheReadInputTokens'), 0) AS INTEGER) AS cache_read_tokens,
+    CAST(coalesce(json_extract(use.value, '$.cacheCreationInputTokens'), 0) AS INTEGER) AS cache_write_tokens,
+    CAST(coalesce(json_extract(use.value, '$.costUSD'), 0) AS REAL) AS cost_usd,
+    runs.cost_usd IS NOT NULL
+        OR coalesce(json_extract(use.value, '$.costBasis') IN ('list', 'owner'), 0) AS has_price
+FROM runs, json_each(CASE WHEN json_valid(runs.model_usage) THEN runs.model_usage ELSE '{}' END) AS use
+WHERE use.type = 'object';
+
+-- What a run that has ended adds to the shares. One that was ended before its models were told of is in the share of the
+-- model that answered.
+CREATE VIEW run_shares AS
+    SELECT run_sums.id, 'job' AS dimension, runs.job_id AS key, day, quarter, finished, failed, cancelled,
+        run_sums.input_tokens, run_sums.output_tokens, run_sums.cache_read_tokens, run_sums.cache_write_tokens,
+        run_sums.cost_usd, unpriced, seconds
+    FROM run_sums JOIN runs ON runs.id = run_sums.id
+    WHERE run_sums.rehearsal = 0 AND runs.job_id IS NOT NULL
+    UNION ALL
+    SELECT run_sums.id, 'webhook', runs.webhook_id, day, quarter, finished, failed, cancelled,
+        run_sums.input_tokens, run_sums.output_tokens, run_sums.cache_read_tokens, run_sums.cache_write_tokens,
+        run_sums.cost_usd, unpriced, seconds
+    FROM run_sums JOIN runs ON runs.id = run_sums.id
+    WHERE run_sums.rehearsal = 0 AND runs.webhook_id IS NOT NULL
+    UNION ALL
+    SELECT run_sums.id, 'model', run_models.model, day, quarter, finished, failed, cancelled,
+        run_models.input_tokens, run_models.output_tokens, run_models.cache_read_tokens,
+        run_models.cache_write_tokens, iif(has_price, run_models.cost_usd, 0.0), NOT has_price, seconds
+    FROM run_sums JOIN run_models ON run_models.id = run_sums.id
+    WHERE run_sums.rehearsal = 0
+    UNION ALL
+    SELECT run_sums.id, 'model', runs.model, day, quarter, finished, failed, cancelled,
+        run_sums.input_tokens, run_sums.output_tokens, run_sums.cache_read_tokens, run_sums.cache_write_tokens,
+        run_sums.cost_usd, unpriced, seconds
+    FROM run_sums JOIN runs ON runs.id = run_sums.id
+    WHERE run_sums.rehearsal = 0 AND runs.model IS NOT NULL AND runs.started_at IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM run_models WHERE run_models.id = runs.id);
+
+CREATE VIEW spans AS SELECT 'quarter' AS span UNION ALL SELECT 'day' UNION ALL SELECT 'month';
+
+CREATE TRIGGER run_ends_shared AFTER INSERT ON run_ends WHEN NEW.rehearsal = 0 BEGIN
+    INSERT INTO usage_shares SELECT span, dimension, key,
+        CASE span WHEN 'quarter' THEN quarter WHEN 'day' THEN day ELSE substr(day, 1, 8) || '01' || substr(day, 11) END,
+        finished, failed, cancelled, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd,
+        unpriced, seconds
+    FROM run_shares CROSS JOIN spans WHERE id = NEW.run_id
+    ON CONFLICT DO UPDATE SET finished = finished + excluded.finished,
+        failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled,
+        input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
+        cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+        cost_usd = cost_usd + excluded.cost_usd, unpriced = unpriced + excluded.unpriced,
+        seconds = seconds + excluded.seconds;
+END;
+
+-- What there is already.
+INSERT INTO usage_shares SELECT 'quarter', dimension, key, quarter, sum(finished), sum(failed), sum(cancelled),
+    sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(cost_usd),
+    sum(unpriced), sum(seconds)
+FROM run_shares GROUP BY dimension, key, quarter;
+INSERT INTO usage_shares SELECT 'day', dimension, key, substr(at, 1, 10) || 'T00:00:00.000+00:00', sum(finished),
+    sum(failed), sum(cancelled), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+    sum(cache_write_tokens), sum(cost_usd), sum(unpriced), sum(seconds)
+FROM usage_shares WHERE span = 'quarter' GROUP BY dimension, key, substr(at, 1, 10);
+INSERT INTO usage_shares SELECT 'month', dimension, key, substr(at, 1, 8) || '01' || substr(at, 11), sum(finished),
+    sum(failed), sum(cancelled), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+    sum(cache_write_tokens), sum(cost_usd), sum(unpriced), sum(seconds)
+FROM usage_shares WHERE span = 'day' GROUP BY dimension, key, substr(at, 1, 8);
+
+-- What runs that have not ended have cost up to now, which counts for the budgets as well.
+CREATE INDEX runs_spending ON runs (state, job_id, webhook_id, cost_usd)
+    WHERE state IN ('pending', 'running') AND cost_usd > 0;
+
+-- Which budgets the owner has been told of: each once in its day or month, and again where it was made another.
+CREATE TABLE budgets_told (
+    scope     TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    period    TEXT NOT NULL,
+    bound_usd REAL NOT NULL,
+    told_at   TEXT NOT NULL,
+    PRIMARY KEY (scope, key, period, bound_usd)
 ) STRICT, WITHOUT ROWID;
 
 -- A skip that goes on, as while a job is paused, is one row whose count grows.
