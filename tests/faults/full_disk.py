@@ -18,7 +18,7 @@ import httpx2
 from claude_runner.config import SystemClock
 from claude_runner.jobs import JobDraft
 from tests.faults.ledger import read_ledger
-from tests.faults.load import LOAD, Senders, prepare, settings_for
+from tests.faults.load import LOAD, PAUSED, Senders, prepare, settings_for
 from tests.faults.servers import PATIENCE, Server, within
 from tests.faults.storm import audit
 from tests.scripted_model import ScriptedModel, Step, script, scripted_model
@@ -33,7 +33,7 @@ TALK: Final[Step] = {"text": "So far so good. " * 20, "chunks": 20, "chunk_delay
 JOBS: Final = (
     JobDraft("talks", "*/2 * * * * *", script(TALK), "UTC", tools=("Read",)),
     JobDraft("fails", "* * * * * *", "Nothing.", "UTC", tools=("NotebookEdit",)),
-    *(replace(draft, tools=("NotebookEdit",)) for draft in LOAD if draft.name == "dark"),
+    *(replace(draft, tools=("NotebookEdit",)) for draft in LOAD if draft.name == PAUSED),
 )
 
 Filling = Callable[[Server], AbstractContextManager[None]]

@@ -16,7 +16,7 @@ from claude_runner.config import Settings, SystemClock
 from claude_runner.credentials import Sealing
 from claude_runner.db import open_database
 from claude_runner.hub import Hub
-from claude_runner.jobs import Job, JobDraft, Jobs, OnCrash, Overlap, Policy
+from claude_runner.jobs import Job, JobDraft, Jobs, OnCrash, Overlap, Pause, PausedBy, Policy
 from claude_runner.webhooks import Webhook, WebhookDraft, Webhooks
 from tests.scripted_model import ScriptedModel, Step, script
 
@@ -25,6 +25,7 @@ BURST: Final = 6
 POSTERS: Final = 3
 RUNS_AT_A_TIME: Final = 3
 TOOLS: Final = ("Bash",)
+PAUSED: Final = "paused"  # the name of a job whose slots nothing comes of
 
 # A daemon with a session of its own, deaf to whoever asks it to end, and a command that lasts.
 COMMAND: Final = (
@@ -49,7 +50,7 @@ LOAD: Final = (
     _draft("allow", "*/11 * * * * *", overlap=Overlap.ALLOW, on_crash=OnCrash.RETRY),
     _draft("resume", "1-59/2 * * * * *", on_crash=OnCrash.RESUME),
     _draft("late", "*/3 * * * * *", jitter_seconds=2),
-    _draft("dark", "* * * * * *", blackouts=("00:00-23:59", "23:59-00:00")),
+    _draft(PAUSED, "* * * * * *"),
 )
 
 
@@ -83,6 +84,9 @@ async def prepare(settings: Settings, drafts: Iterable[JobDraft]) -> Prepared:
     async with open_database(settings.database_path) as database:
         jobs = Jobs(database, hub)
         made = [await jobs.add(draft, now) for draft in drafts]
+        for job in made:
+            if job.name == PAUSED:
+                await jobs.pause(job.id, Pause(now, None, PausedBy.OWNER, "nobody needs it now"))
         works = WebhookDraft("Items", f"{{{{payload}}}} {PROMPT}", tools=TOOLS, max_per_minute=1_000_000)
         webhooks = Webhooks(database, hub, Sealing(settings))
         fails = replace(works, name="Refused", tools=("NotebookEdit",))

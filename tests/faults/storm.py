@@ -92,6 +92,7 @@ class Weather:
         self._settings, self._environment = settings, environment
         self._senders, self._chance = senders, chance
         self._alive: list[Server] = []
+        self._rounds = 0
 
     async def start(self) -> Server:
         """Start a server and see it serve."""
@@ -104,12 +105,17 @@ class Weather:
         """Let the server work for a while and kill it; now and then another is about, or dies as it starts."""
         [leader] = self._alive
         await leader.until(leader.leads)
-        other = await self.start() if self._chance.random() < 0.3 else None
+        self._rounds += (
+            1  # the first has two servers, the second one that is asked to end, however short the storm
+        )
+        other = await self.start() if self._rounds == 1 or self._chance.random() < 0.3 else None
+        number = self._chance.choice([signal.SIGKILL] * 4 + [signal.SIGTERM])
+        number = {1: signal.SIGKILL, 2: signal.SIGTERM}.get(self._rounds, number)
         await asyncio.sleep(self._chance.uniform(0, LONGEST_ROUND))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._senders.burst())
             await asyncio.sleep(self._chance.uniform(0, 0.1))
-            await self._kill(leader, self._chance.choice([signal.SIGKILL] * 4 + [signal.SIGTERM]))
+            await self._kill(leader, number)
             if other is not None:
                 self.handovers += 1
                 await within(HANDOVER_SECONDS, "a handover", other.until(other.leads))

@@ -23,4 +23,6 @@ async def test_every_delivery_and_slot_is_accounted_for_and_nothing_lives_on_how
     account = await storm(tmp_path, model, KILLS, SEED)
     print(account.told)  # noqa: T201 - likewise
     assert account.wrong == (), "\n".join(account.wrong)
+    assert account.handovers >= 1
     assert "finished" in account.ledger.states
+    assert "skipped_paused" in account.ledger.told_fates
