@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
-from claude_runner import inside, jobs, runs, webhooks
+from claude_runner import inside, jobs, runs, telling, webhooks
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.attempts import conclude, rules_of
 from claude_runner.config import Clock, Settings
@@ -131,6 +131,8 @@ class Runner:
         job = (
             None if run.job_id is None else await self.database.read(lambda c: jobs.find(c, run.job_id or ""))
         )
+        if job is not None and job.policy.heartbeat_url is not None:
+            await self._tell_of_start(run, job)
         webhook = await self._webhook_of(run)
         grant = await granted(self.reach, run)
         recorder.granted = Granted(grant.profile, grant.warnings)
@@ -153,6 +155,11 @@ class Runner:
             interrupted,
             Transcripts(self.database, self.clock) if keeps else None,
         )
+
+    async def _tell_of_start(self, run: Run, job: Job) -> None:
+        now = self.clock.now()
+        await self.database.write(lambda c: telling.on_start(c, run, job, now), durable=False)
+        self.hub.publish(Topic.OUTBOX, job.id)
 
     async def _default_model(self) -> str | None:
         """Return the model of a run that names none, `None` for Claude Code's own default."""

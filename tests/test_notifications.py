@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claude_runner import notifications, telling
+from claude_runner.agent import Listener, Order, Stop
 from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
@@ -585,6 +586,29 @@ async def test_a_heartbeat_is_pinged_at_the_start_and_the_end_with_the_same_run(
     assert [it["create"] for it in queries] == [["1"]] * 3
     assert queries[0]["rid"] == queries[1]["rid"] != queries[2]["rid"]
     assert came[2][2].endswith("the disk was full")
+
+
+async def test_a_run_is_followed_from_its_start_to_what_is_told_of_it(
+    agent: FakeAgent, app: App, service: StandIn
+) -> None:
+    async with open_stand_in() as heartbeat:
+        heartbeat.answers("ok")
+        may_end = asyncio.Event()
+
+        async def fail(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+            listener.started()
+            await may_end.wait()
+            return FAILED
+
+        agent._act = fail
+        await app.channels.add("phone", address(service), MORNING)
+        job = await a_job(app, policy=Policy(heartbeat_url=f"{heartbeat.url}/x"))
+        run = await app.trigger(job.id)
+        assert (await pings(app, heartbeat, 1))[0][1] == "/x/start"
+        may_end.set()
+        assert (await pings(app, heartbeat, 2))[1][1] == "/x/fail"
+        [message] = await heard(app, service)
+        assert message["message"].endswith(f"/runs/{run.id}")
 
 
 async def test_a_start_that_is_overtaken_is_not_pinged(app: App, clock: FakeClock, service: StandIn) -> None:
