@@ -59,7 +59,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         "overloaded": _later("the service may have room again", blameless=True),
         "unreachable": _later("the network or the service may be back", blameless=True),
         "start_timeout": _later("the machine may be less busy, and nothing had begun"),
-        "mcp_server_failed": _later("the tool server may be up again, and nothing had begun"),
+        "mcp_server_failed": _never("somebody must see to the tool server or its credentials"),
         "usage_limit": Rule(
             When.AT_RESET,
             "the limit ends at its time",

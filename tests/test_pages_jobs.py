@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from claude_runner.jobs import Job
+from claude_runner.jobs import Job, Overlap, Policy
 from claude_runner.runs import Ending, RunQuery, State
 from tests.pages import Site, open_site
 from tests.support import FakeAgent, ended, running
@@ -535,3 +535,18 @@ async def test_a_rehearsal_is_offered_at_an_address_of_its_own(site: Site) -> No
     page = await site.see(f"/jobs/{job.id}/rehearse")
     assert "no token is spent" in page
     assert f'action="/jobs/{job.id}/rehearse"' in page
+
+
+async def test_the_page_of_a_paused_job_says_why_and_lets_it_go_on(site: Site) -> None:
+    job = await site.job()
+    await site.app.pause_job(job.id, reason="the printer is away")
+    assert "Paused until it is resumed: the printer is away" in await site.see(f"/jobs/{job.id}")
+    await site.send(f"/jobs/{job.id}/resume")
+    assert (await site.app.jobs.get(job.id)).pause is None
+
+
+async def test_the_page_of_a_job_tells_its_rules(site: Site) -> None:
+    job = await site.job(policy=Policy(overlap=Overlap.QUEUE_ONE, max_retries=0))
+    page = await site.see(f"/jobs/{job.id}")
+    assert "one waits, more are skipped</dd>" in page
+    assert 'the latest slot is caught up <span class="muted">(default)</span>' in page

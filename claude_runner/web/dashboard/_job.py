@@ -12,12 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from claude_runner.errors import InvalidError, NotFoundError
-from claude_runner.jobs import Job, JobRow
+from claude_runner.jobs import STANDARD, Job, JobRow, decided_in
 from claude_runner.runs import RunQuery, RunRow, State
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._folders import Listing, listing
 from claude_runner.web.dashboard._jobs import in_words, results, standing
 from claude_runner.web.dashboard._rendering import Pages, live_parts, wants
+from claude_runner.web.dashboard._rules import rules_in_words
 from claude_runner.web.dashboard._schedule_preview import SHOWN, marked
 from claude_runner.web.dashboard._words import money
 
@@ -80,10 +81,13 @@ class JobDetails:
         except InvalidError as error:
             warnings = (str(error),)
         owned = await self._app.stored.owned()
+        rules = job.policy.or_else(owned.job_defaults).or_else(STANDARD)
         default = (await self._app.stored.rights()).default
         return {
             "warnings": warnings,
             "profile": job.profile or default,
+            "rules": list(rules_in_words(rules)),
+            "own_rules": decided_in(job.policy),
             "default_model": owned.default_model,
             "allowed": await self._app.stored.allowed_tools(),
         }

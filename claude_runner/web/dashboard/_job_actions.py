@@ -42,7 +42,12 @@ class JobActions:
         return await self._switch(request, "Paused: “{}” runs only by hand.", "resume", enabled=False)
 
     async def resume(self, request: Request) -> Response:
-        """Put it on its schedule again."""
+        """Put it on its schedule again, and end a pause of its slots."""
+        job = await self._job(request)
+        if job.pause is not None:
+            await self._app.resume_job(job.id)
+            if job.enabled:
+                return go_to(back_to(request, f"/jobs/{job.id}"), Notice(f"“{job.name}” goes on."))
         return await self._switch(request, "“{}” is on its schedule again.", "pause", enabled=True)
 
     async def duplicate(self, request: Request) -> Response:

@@ -110,6 +110,8 @@ def standing(row: JobRow) -> Standing:
         return Standing("running", "run")
     if not row.job.enabled:
         return Standing("paused", "skip")
+    if row.job.pause is not None:
+        return Standing("paused", "skip")
     if row.job.next_run_at is None:
         return Standing("not scheduled", "bad")
     last = next((outcome for outcome in reversed(row.recent) if outcome in TOLD), None)
