@@ -16,7 +16,7 @@ MAKES = (False, False, False, False)
 SETS = (False, False, True, False)
 REPLACES = (False, True, True, False)
 DELETES = (False, True, False, False)
-JOB = "tools timezone timeout_minutes model enabled profile commands"
+JOB = "tools timezone timeout_minutes model enabled profile commands policy"
 
 WEBHOOK = (
     "tools profile commands model timeout_minutes signature signing_secret filter plain_fields max_per_minute"
@@ -42,6 +42,13 @@ TOOLS = {
     "list_runs": Told(READS, "", "job_id state trigger since until limit cursor webhook_id"),
     "get_run": Told(READS, "run_id", "output_offset output_limit events_after events_limit"),
     "kill_run": Told(REPLACES, "run_id"),
+    "pause_job": Told(SETS, "job_id", "until reason"),
+    "resume_job": Told(SETS, "job_id"),
+    "pause_all": Told(SETS, "", "until reason"),
+    "resume_all": Told(SETS),
+    "why_didnt_it_run": Told(READS, "job_id", "around"),
+    "get_policies": Told(READS),
+    "set_policies": Told(REPLACES, "", "defaults budgets prices"),
     "create_webhook": Told(MAKES, "name prompt_template", f"description {WEBHOOK}"),
     "list_webhooks": Told(READS),
     "get_webhook": Told(READS, "webhook_id"),

@@ -35,7 +35,7 @@ JOB = {
 
 SUMMARY_OF_JOB = {
     "id", "name", "schedule", "cron", "timezone", "enabled", "next_run_at", "prompt", "tools", "profile",
-    "last_executed_at", "last_error",
+    "last_executed_at", "last_error", "paused", "policy", "failures_in_a_row",
 }  # fmt: skip
 JOB_FIELDS = SUMMARY_OF_JOB | {
     "next_runs", "timeout_minutes", "model", "created_at", "updated_at", "tool_warnings", "note", "commands",

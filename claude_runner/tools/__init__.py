@@ -19,6 +19,7 @@ from claude_runner.tools.invocation import InvocationTools
 from claude_runner.tools.jobs import JobTools
 from claude_runner.tools.notifications import NotificationTools
 from claude_runner.tools.other_servers import ExternalServerTools, FixedServerTools
+from claude_runner.tools.policies import PolicyTools
 from claude_runner.tools.prompts import Prompts
 from claude_runner.tools.rehearsing import RehearsalTools
 from claude_runner.tools.resources import Resources
@@ -31,6 +32,7 @@ __all__ = ["GROUPS", "build_mcp", "serve_stdio", "warm_up"]
 GROUPS: Final[tuple[type[ToolGroup], ...]] = (
     JobTools,
     RunTools,
+    PolicyTools,
     WebhookTools,
     NotificationTools,
     CallTools,
@@ -50,6 +52,9 @@ What jobs lack to do their work is given by tool servers: list_fixed_mcp_servers
 there are, create_mcp_server makes one of Python code. Keys are set by set_server_credential, never written into code or
 prompts. Other services start a prompt by a webhook: create_webhook answers the address that they post to. rehearse_job
 tells, at no cost, whether a job would run and what is missing.
+Where the user says what is to happen when runs overlap, fail or cost too much, or who is to be told, set policy of the
+job; create_notification_channel says where it is told. pause_job and pause_all stop what is planned for a while. Asked
+why something did not happen, call why_didnt_it_run.
 """
 
 # What stays as it is while a server runs; a client need not ask for it each time (resources change, and are asked for).

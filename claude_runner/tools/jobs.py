@@ -7,6 +7,7 @@ from pydantic import Field
 from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, JobDraft
 from claude_runner.runs import RunFilter
 from claude_runner.tools._confirmation import Question
+from claude_runner.tools._policy import AnObject, NewPolicy
 from claude_runner.tools._texts import counted
 from claude_runner.tools._toolbox import ToolGroup, given, tool
 from claude_runner.views.decisions import ChosenProfile, decided, owners_zone
@@ -51,6 +52,7 @@ class JobTools(ToolGroup):
         enabled: bool = True,  # noqa: FBT001, FBT002 - a tool's parameters are passed by name
         profile: ChosenProfile = ChosenProfile.DEFAULT,
         commands: Commands = None,
+        policy: NewPolicy = None,
     ) -> JobView:
         """Create a job: a prompt that Claude carries out unattended, on a schedule.
 
@@ -79,6 +81,7 @@ class JobTools(ToolGroup):
                 `default` is the owner's choice, `contained` as a rule.
             commands: For `rules`: how the shell commands begin that it may run, such as `git status` or `npm test`.
                 What an interpreter such as `python3` is given can't be limited: name it only where all is trusted.
+            policy: Only what the user wants other than usual; get_policies shows the defaults for the rest.
         """
         new = await decided(
             self.app,
@@ -93,6 +96,7 @@ class JobTools(ToolGroup):
                 "enabled": enabled,
                 "profile": profile,
                 "commands": commands,
+                "policy": policy,
             },
         )
         job = await self.app.jobs.add(JobDraft(**new.values), self.app.clock.now())
@@ -112,6 +116,7 @@ class JobTools(ToolGroup):
         enabled: bool | None = None,  # noqa: FBT001 - a tool's parameters are passed by name
         profile: ChosenProfile | None = None,
         commands: Commands = None,
+        policy: AnObject = None,
     ) -> JobView:
         """Change some of a job; what is left out stays as it is. A run that is going on is not touched.
 
@@ -127,6 +132,7 @@ class JobTools(ToolGroup):
             enabled: Whether it is scheduled.
             profile: What it may do without asking, as in create_job; `default` goes back to the owner's choice.
             commands: How the shell commands begin that `rules` lets it run, as in create_job; an empty list is none.
+            policy: The rules that are to change, as in create_job; null sets one back to the owner's default.
         """
         wanted = given(
             name=name,
@@ -139,6 +145,7 @@ class JobTools(ToolGroup):
             enabled=enabled,
             profile=profile,
             commands=commands,
+            policy=policy,
         )
         changes = await decided(self.app, wanted, await self.app.jobs.get(job_id))
         job = await self.app.jobs.change(job_id, changes.values, self.app.clock.now())

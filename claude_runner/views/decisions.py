@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 from claude_runner.app import App
 from claude_runner.grants import read_tools
-from claude_runner.jobs import Job
+from claude_runner.jobs import Job, Policy
 from claude_runner.permissions import Profile, read_commands
 from claude_runner.schedule import local_timezone
 from claude_runner.text_lists import read_list
+from claude_runner.views.policies import check_channels, read_policy_changes
 from claude_runner.webhooks import MAX_PLAIN_FIELDS, Signature, Webhook
 
 
@@ -56,13 +57,16 @@ async def decided(app: App, given: Mapping[str, Any], old: Job | Webhook | None 
     Args:
         app: Whose rights are granted.
         given: Fields of the draft that were decided. `tools`, `commands` and `plain_fields` may be texts that hold a
-            list as JSON; `profile` and `signature` may be `default` and `none`; an empty `model` is the default.
+            list as JSON; `profile` and `signature` may be `default` and `none`; an empty `model` is the default;
+            `policy` are rules by name, of which null goes back to the owner's default.
         old: What is changed; `None` for something new.
 
     Raises:
         InvalidError: A value can't be read, or a tool or the profile may not or can't be granted.
     """
     values = {name: _READERS[name](value) if name in _READERS else value for name, value in given.items()}
+    if "policy" in values:
+        values["policy"] = await _policy(app, values, old)
     if old is not None and "signature" in values and values["signature"] is None:
         values["signing_secret"] = None  # which goes with the signature that it is for
     if old is not None and not values.keys() & _RIGHTS.keys():
@@ -70,6 +74,16 @@ async def decided(app: App, given: Mapping[str, Any], old: Job | Webhook | None 
     rights = {right: values.get(right, getattr(old, right, empty)) for right, empty in _RIGHTS.items()}
     grant = await app.reach.grant(*rights.values())
     return Decided(values | {"tools": grant.tools}, grant.warnings)
+
+
+async def _policy(app: App, values: Mapping[str, Any], old: Job | Webhook | None) -> Policy:
+    before = old.policy if isinstance(old, Job) else Policy()
+    if (wished := values["policy"]) is None or wished == "":
+        return before
+    policy = read_policy_changes(wished, before)
+    if policy.notify_channels != before.notify_channels:
+        await check_channels(app, policy.notify_channels)
+    return policy
 
 
 async def owners_zone(app: App) -> ZoneInfo:

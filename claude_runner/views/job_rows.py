@@ -53,7 +53,7 @@ async def page_of_jobs(app: App, page: JobPage) -> PageOfJobs:
     default = (await app.stored.rights()).default
     listed = [
         JobListed(
-            **_fields_of(job_summary(row.job, row.job.profile or default)),
+            **_fields_of(job_summary(row.job, row.job.profile or default, app.clock.now())),
             **_sums(row),
             updated_at=row.job.updated_at.isoformat(),
         )

@@ -1,7 +1,8 @@
 """What is told of jobs."""
 
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from claude_runner.app import App
 from claude_runner.errors import InvalidError
@@ -9,13 +10,15 @@ from claude_runner.jobs import Job
 from claude_runner.permissions import Profile
 from claude_runner.runs import State, head
 from claude_runner.views.instants import iso
+from claude_runner.views.pauses import PauseView, pause_view
+from claude_runner.views.policies import ShownPolicy, decided_view, owners_policy, policy_view
 
 NEXT_RUNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as callers see it."""
+    """A job as callers see it; `failures_in_a_row` are those of its own doing, `paused` is null where it is not."""
 
     id: str
     name: str
@@ -23,6 +26,7 @@ class JobView:
     cron: str
     timezone: str
     enabled: bool
+    paused: PauseView | None
     next_run_at: str | None
     next_runs: list[str]
     prompt: str
@@ -32,6 +36,8 @@ class JobView:
     commands: list[str]
     timeout_minutes: int
     model: str | None
+    policy: ShownPolicy
+    failures_in_a_row: int
     last_executed_at: str | None
     last_error: str | None
     note: str | None
@@ -42,7 +48,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A job as a list shows it: the prompt's beginning alone."""
+    """A job as a list shows it: the prompt's beginning alone, and of the policy what the job decided itself."""
 
     id: str
     name: str
@@ -50,10 +56,13 @@ class JobSummary:
     cron: str
     timezone: str
     enabled: bool
+    paused: PauseView | None
     next_run_at: str | None
     prompt: str
     tools: list[str]
     profile: Profile
+    policy: dict[str, Any]
+    failures_in_a_row: int
     last_executed_at: str | None
     last_error: str | None
 
@@ -75,11 +84,28 @@ class Triggered:
     job_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class PausedJob:
+    """A job that was paused or resumed; `paused` is null where it is not."""
+
+    job_id: str
+    name: str
+    enabled: bool
+    paused: PauseView | None
+    next_run_at: str | None
+
+
+def paused_job(job: Job, now: datetime) -> PausedJob:
+    """Return how a job is after a pause of it began or ended."""
+    return PausedJob(job.id, job.name, job.enabled, pause_view(job.pause, now), iso(job.next_run_at))
+
+
 async def job_list(app: App) -> JobList:
     """Return all jobs, oldest first."""
     jobs = await app.jobs.list()
     default = (await app.stored.rights()).default
-    return JobList([job_summary(job, job.profile or default) for job in jobs], len(jobs))
+    now = app.clock.now()
+    return JobList([job_summary(job, job.profile or default, now) for job in jobs], len(jobs))
 
 
 async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) -> JobView:
@@ -91,7 +117,8 @@ async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) 
         warnings: What there is to say about its tools; looked up where it is `None`, since what was right once may
             not be today.
     """
-    fires = job.next_fires(app.clock.now(), NEXT_RUNS)
+    now = app.clock.now()
+    fires = job.next_fires(now, NEXT_RUNS)
     return JobView(
         id=job.id,
         name=job.name,
@@ -99,6 +126,7 @@ async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) 
         cron=job.cron,
         timezone=job.timezone,
         enabled=job.enabled,
+        paused=pause_view(job.pause, now),
         next_run_at=iso(job.next_run_at),
         next_runs=[fire.isoformat(timespec="seconds") for fire in fires],
         prompt=job.prompt,
@@ -108,6 +136,8 @@ async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) 
         commands=list(job.commands),
         timeout_minutes=job.timeout_minutes,
         model=job.model,
+        policy=policy_view(job.policy, await owners_policy(app)),
+        failures_in_a_row=job.failures,
         last_executed_at=iso(job.last_executed_at),
         last_error=job.last_error,
         note=job.note,
@@ -117,7 +147,7 @@ async def job_view(app: App, job: Job, warnings: tuple[str, ...] | None = None) 
     )
 
 
-def job_summary(job: Job, profile: Profile) -> JobSummary:
+def job_summary(job: Job, profile: Profile, now: datetime) -> JobSummary:
     """Return a job as a list shows it; `profile` is the one that its runs have."""
     return JobSummary(
         id=job.id,
@@ -126,10 +156,13 @@ def job_summary(job: Job, profile: Profile) -> JobSummary:
         cron=job.cron,
         timezone=job.timezone,
         enabled=job.enabled,
+        paused=pause_view(job.pause, now),
         next_run_at=iso(job.next_run_at),
         prompt=head(job.prompt),
         tools=list(job.tools),
         profile=profile,
+        policy=decided_view(job.policy),
+        failures_in_a_row=job.failures,
         last_executed_at=iso(job.last_executed_at),
         last_error=job.last_error,
     )

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from claude_runner.errors import InvalidError, NotFoundError
-from claude_runner.jobs import Coming, Fate, Slot
-from claude_runner.runs import State
+from claude_runner.jobs import Coming
 from claude_runner.schedule import parse
 from claude_runner.views.decisions import owners_zone
 from claude_runner.views.instants import iso, read_instant
+from claude_runner.views.slots import SlotView, slot_view
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
 from claude_runner.web.api._types import Since, Until
 
@@ -32,22 +32,6 @@ class CalendarSearch:
     until: Until = None
     job_id: Annotated[str | None, Field(description="Of this job.")] = None
     limit: Annotated[int, Field(ge=1, le=1000, description="How many of the past, and of what comes.")] = 500
-
-
-@dataclass(frozen=True, slots=True)
-class SlotView:
-    """A planned slot of a job and what became of it; with an `until` several in a row, `count` of them if counted."""
-
-    job_id: str
-    job_name: str
-    scheduled_for: str
-    until: str | None
-    count: int | None
-    fate: Fate
-    reason: str | None
-    run_id: str | None
-    state: State | None
-    cost_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +117,6 @@ class CalendarEndpoints(EndpointGroup):
         return SchedulePreview(
             schedule.expression, schedule.timezone, schedule.describe(), _marked(fires, now)
         )
-
-
-def slot_view(slot: Slot) -> SlotView:
-    """Return a slot as callers see it."""
-    return SlotView(
-        job_id=slot.job_id,
-        job_name=slot.job_name,
-        scheduled_for=slot.scheduled_for.isoformat(),
-        until=iso(slot.until),
-        count=slot.count,
-        fate=slot.fate,
-        reason=slot.reason,
-        run_id=slot.run_id,
-        state=slot.state,
-        cost_usd=slot.cost_usd,
-    )
 
 
 def _ahead(coming: Sequence[Coming], since: datetime, until: datetime, most: int) -> list[ComingView]:

@@ -10,10 +10,10 @@ from claude_runner.jobs import Job
 from claude_runner.signing_in import SignInState
 from claude_runner.views.decisions import owners_zone
 from claude_runner.views.instants import iso
+from claude_runner.views.slots import SlotView, slot_view
 from claude_runner.views.unconfigured import UnconfiguredServer, unconfigured_list
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
 from claude_runner.web.api._periods import Period, edges_of
-from claude_runner.web.api.calendar import SlotView, slot_view
 from claude_runner.web.api.usage import Used, used
 
 RECENT: Final = timedelta(days=2)  # for how long a missed slot is told of

@@ -1,0 +1,58 @@
+"""How the parameter `policy` is told to a client: each rule in the words in which people wish for it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import WithJsonSchema
+
+from claude_runner.jobs import CatchUp, NotifyOn, OnCrash, Overlap
+
+
+def _one_of(kinds: type, description: str) -> dict[str, Any]:
+    return {"enum": [str(kind) for kind in kinds], "description": description}  # type: ignore[attr-defined]
+
+
+def _whole(description: str) -> dict[str, Any]:
+    return {"type": "integer", "description": description}
+
+
+_RULES: Final[Mapping[str, Any]] = {
+    "overlap": _one_of(
+        Overlap,
+        "A slot comes while a run still goes on: skip the slot; queue_one, queue_all: wait for its end;"
+        " cancel_running: stop the old run; allow: run both.",
+    ),
+    "catch_up": _one_of(
+        CatchUp, "Slots that the server was down for: run none, the latest, or all afterwards."
+    ),
+    "catch_up_minutes": _whole("With all: not those that are later than this."),
+    "jitter_seconds": _whole("Start up to so much later, by chance."),
+    "max_retries": _whole("How often to try again what failed for a passing reason (0 to 10)."),
+    "on_crash": _one_of(
+        OnCrash, "The server died during a run: fail, retry from the start, or resume the conversation."
+    ),
+    "pause_after_failures": _whole("Pause the job after so many failures in a row; 0: never."),
+    "max_cost_usd": {"type": "number", "description": "Stop a run that costs more US dollars."},
+    "notify_on": {
+        "type": "array",
+        "items": {"enum": [str(each) for each in NotifyOn]},
+        "description": "What to tell the owner's channels; an empty list: nothing.",
+    },
+    "notify_after_failures": _whole("Tell of failures from the n-th in a row on."),
+    "notify_channels": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Names of the channels to tell; null: all.",
+    },
+    "heartbeat_url": {
+        "type": "string",
+        "description": "Pinged at each start, success and failure, as healthchecks.io takes it.",
+    },
+}
+
+# What callers send besides an object is a text that holds one, which some clients make of it.
+_Object = dict[str, Any] | str | None
+NewPolicy = Annotated[
+    _Object, WithJsonSchema({"type": "object", "properties": dict(_RULES), "additionalProperties": False})
+]
+AnObject = Annotated[_Object, WithJsonSchema({"type": "object"})]
