@@ -19,7 +19,7 @@ from claude_runner.holds import HoldKind
 from claude_runner.jobs import Job, OnCrash, Pause, PausedBy, Policy
 from claude_runner.retrying import Retry, decide, is_blameless
 from claude_runner.runs import Ending, Event, EventKind, Parking, Run, State, Tokens
-from claude_runner.settings import job_defaults
+from claude_runner.settings import job_defaults, prices
 
 UNTOLD: Final = Tokens()
 
@@ -95,7 +95,7 @@ def use_of(c: sqlite3.Connection, run: Run, ending: Ending) -> Use:
     tokens, cost = ending.tokens, ending.cost_usd
     usage = ending.model_usage or {}
     if ending.session_usage is not None and run.resumes:
-        usage = since(ending.session_usage, said)
+        usage = since(ending.session_usage, said, prices(c))
         tokens, cost = account(usage)
         cost = 0.0 if run.rehearsal else cost
     return Use(

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from claude_runner.errors import InvalidError, UnavailableError
 from claude_runner.grants import Grant
 from claude_runner.jobs import Job
 from claude_runner.pool import Wanted
+from claude_runner.prices import Price
 from claude_runner.reach import Reach
 from claude_runner.runs import Run, ToolCall
 from claude_runner.schedule import local_timezone
@@ -29,6 +30,7 @@ with a short report of what was done and found: it is what people read.
 """
 
 
+LEAST_USD: Final = 0.01
 SHOWN: Final = 300  # characters of a call's arguments
 GO_ON: Final = """\
 You were interrupted while you carried out this task, and it is given on to you now. Go on where you were, and end with
@@ -101,6 +103,7 @@ def order_of(
     webhook: str | None = None,
     interrupted: Sequence[ToolCall] = (),
     transcripts: Transcripts | None = None,
+    prices: Mapping[str, Price] | None = None,
 ) -> Order:
     """Return what the agent is to do.
 
@@ -116,6 +119,7 @@ def order_of(
         webhook: The name of the webhook that started it, if one did.
         interrupted: Of a run that goes on in its own session, the calls whose outcome is not known.
         transcripts: Where a copy of its session is kept; `None` for nowhere.
+        prices: What models cost by the owner's word.
     """
     return Order(
         run_id=run.id,
@@ -132,9 +136,17 @@ def order_of(
         model=run.model,
         endpoint=endpoint,
         resumes=run.resumes,
-        max_cost_usd=run.max_cost_usd,
+        max_cost_usd=_rest(run),
         transcripts=transcripts,
+        prices=prices or {},
     )
+
+
+def _rest(run: Run) -> float | None:
+    """Return what the attempt may cost of what all of them may: at least so much that it begins."""
+    if run.max_cost_usd is None:
+        return None
+    return max(run.max_cost_usd - (run.cost_usd or 0.0), LEAST_USD)
 
 
 def _go_on(interrupted: Sequence[ToolCall]) -> str:

@@ -23,7 +23,7 @@ from claude_runner.reach import Reach
 from claude_runner.recorder import Recorder, Waiting
 from claude_runner.redaction import Redactor
 from claude_runner.runs import Ending, Granted, Run, Runs, State, ToolCall, Transcripts
-from claude_runner.settings import default_model
+from claude_runner.settings import default_model, prices
 
 T = TypeVar("T")
 
@@ -154,6 +154,7 @@ class Runner:
             webhook,
             interrupted,
             Transcripts(self.database, self.clock) if keeps else None,
+            await self.database.read(prices),
         )
 
     async def _tell_of_start(self, run: Run, job: Job) -> None:

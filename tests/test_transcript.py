@@ -48,6 +48,10 @@ class Heard:
         self.counts.append((tokens, model))
 
 
+def no_price(_model: str) -> None:
+    return None
+
+
 def stream(event: dict[str, Any], agent: str | None = None) -> StreamEvent:
     return StreamEvent(uuid="u", session_id="s", event=event, parent_tool_use_id=agent)
 
@@ -59,7 +63,7 @@ def start(message_id: str, **usage: int) -> dict[str, Any]:
 def test_text_that_did_not_come_in_pieces_is_taken_from_the_message() -> None:
     heard = Heard()
     thought, said = ThinkingBlock(thinking="hm", signature=""), TextBlock(text="hello")
-    Transcript(heard).hear(AssistantMessage(content=[thought, said], model="m", message_id="1"))
+    Transcript(heard, no_price).hear(AssistantMessage(content=[thought, said], model="m", message_id="1"))
     assert heard.events == [
         (EventKind.THINKING, {"block": 1, "text": "hm"}),
         (EventKind.TEXT, {"block": 2, "text": "hello"}),
@@ -68,7 +72,7 @@ def test_text_that_did_not_come_in_pieces_is_taken_from_the_message() -> None:
 
 def test_text_that_came_in_pieces_is_not_taken_twice() -> None:
     heard = Heard()
-    transcript = Transcript(heard)
+    transcript = Transcript(heard, no_price)
     transcript.hear(stream(start("1")))
     transcript.hear(stream({"type": "content_block_start"}))
     for delta in ({"type": "thinking_delta", "thinking": "h"}, {"type": "text_delta", "text": "hello"}):
@@ -79,7 +83,7 @@ def test_text_that_came_in_pieces_is_not_taken_twice() -> None:
 
 def test_each_step_tells_what_it_used() -> None:
     heard = Heard()
-    transcript = Transcript(heard)
+    transcript = Transcript(heard, no_price)
     for number, read in (("1", 5), ("2", 7)):
         transcript.hear(stream(start(number, input_tokens=100, cache_read_input_tokens=read)))
         transcript.hear(stream(start("sub", input_tokens=9), agent="toolu_1"))
@@ -95,7 +99,7 @@ def test_each_step_tells_what_it_used() -> None:
 
 def test_a_subagents_words_are_not_the_runs_but_its_tokens_are() -> None:
     heard = Heard()
-    transcript = Transcript(heard)
+    transcript = Transcript(heard, no_price)
     transcript.hear(stream(start("1", input_tokens=5), agent="toolu_1"))
     transcript.hear(
         stream({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "psst"}}, "toolu_1")
@@ -106,7 +110,7 @@ def test_a_subagents_words_are_not_the_runs_but_its_tokens_are() -> None:
 
 def test_a_usage_limit_is_noted_with_when_it_ends() -> None:
     heard = Heard()
-    transcript = Transcript(heard)
+    transcript = Transcript(heard, no_price)
     for status, resets_at in (("allowed_warning", 1), ("rejected", 1_800_000_000)):
         limit = RateLimitInfo(status=status, resets_at=resets_at)  # type: ignore[arg-type]
         transcript.hear(RateLimitEvent(rate_limit_info=limit, uuid="u", session_id="s"))
@@ -118,7 +122,7 @@ def test_a_usage_limit_is_noted_with_when_it_ends() -> None:
 
 def test_what_a_retry_or_a_fallback_was_about_is_noted() -> None:
     heard = Heard()
-    transcript = Transcript(heard)
+    transcript = Transcript(heard, no_price)
     retry = {"attempt": 1, "max_retries": 2, "error_status": 529, "error": "overloaded", "secret": "x"}
     transcript.hear(SystemMessage(subtype="api_retry", data=retry))
     transcript.hear(SystemMessage(subtype="model_fallback", data={"fallback_model": "haiku"}))
@@ -132,7 +136,7 @@ def test_what_a_retry_or_a_fallback_was_about_is_noted() -> None:
 
 def test_the_parts_of_a_result_that_are_no_text_are_told_by_their_type() -> None:
     heard = Heard()
-    transcript = Transcript(heard)
+    transcript = Transcript(heard, no_price)
     transcript.hear(AssistantMessage(content=[ToolUseBlock(id="t", name="Shot", input={"of": 7})], model="m"))
     parts: list[dict[str, Any]] = [{"type": "text", "text": "y"}, {"type": "image"}]
     transcript.hear(
@@ -146,12 +150,12 @@ def test_the_parts_of_a_result_that_are_no_text_are_told_by_their_type() -> None
 
 def test_a_kind_of_message_that_is_not_known_is_a_sign_of_life() -> None:
     heard = Heard()
-    Transcript(heard).hear(object())
+    Transcript(heard, no_price).hear(object())
     assert (heard.alive, heard.events) == (1, [])
 
 
 def test_the_meter_adds_up_messages_and_ignores_what_it_does_not_know() -> None:
-    meter = Meter()
+    meter = Meter(no_price)
     assert meter.feed(start("1", input_tokens=10, cache_read_input_tokens=3), None)
     assert meter.feed({"type": "message_delta", "usage": {"output_tokens": 7}}, None)
     assert meter.feed(start("2", input_tokens=1, cache_creation_input_tokens=4), None)

@@ -19,6 +19,7 @@ from claude_runner.agent._endings import ending_of_failure, ending_of_result, en
 from claude_runner.agent._environment import RUN_MARK
 from claude_runner.agent._hooks import hooks_for
 from claude_runner.agent._options import StderrTail, options_of, pid_file, shell_file, write_launcher
+from claude_runner.agent._prices import FREE, rates_of
 from claude_runner.agent._protocol import Listener, Order, Stop
 from claude_runner.agent._servers import missing_servers
 from claude_runner.config import Settings
@@ -115,7 +116,8 @@ class _Conversation:
 
         self._order = order
         self._client = ClaudeSDKClient(options)
-        self._transcript = Transcript(listener)
+        free = order.endpoint is not None
+        self._transcript = Transcript(listener, lambda model: FREE if free else rates_of(model, order.prices))
         self._stderr = stderr
         self._pid_file = pid_file
         self._asked = False
@@ -181,7 +183,10 @@ class _Conversation:
         result = self._transcript.result
         if result is not None:
             ending = ending_of_result(
-                result, self._transcript.api_error, free=self._order.endpoint is not None
+                result,
+                self._transcript.api_error,
+                self._order.prices,
+                free=self._order.endpoint is not None,
             )
         elif self._missing is not None:
             ending = ending_without(self._missing)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from claude_runner.agent._prices import OWNERS, priced
 from claude_runner.agent._texts import readable
+from claude_runner.prices import Price
 from claude_runner.runs import Ending, State, Tokens
 
 if TYPE_CHECKING:
@@ -171,22 +173,26 @@ CRASHED: Final = Rule(
 )
 
 
-def ending_of_result(result: "ResultMessage", api_error: str | None, *, free: bool) -> Ending:
+def ending_of_result(
+    result: "ResultMessage", api_error: str | None, prices: Mapping[str, Price], *, free: bool
+) -> Ending:
     """Return what a run's closing message means.
 
     Args:
         result: The closing message.
         api_error: The SDK's word for the last failed request, if it failed.
+        prices: What models cost by the owner's word.
         free: Whether the model was one that costs nothing.
     """
-    usage = result.model_usage or {}
+    said_to_be_used = result.model_usage or {}
+    usage = priced(said_to_be_used, prices)
     tokens, cost = account(usage)
     common: dict[str, Any] = {
         "output": None if result.is_error or result.result is None else readable(result.result),
         "tokens": tokens if usage else None,
         "cost_usd": 0.0 if free else cost,
         "model_usage": usage,
-        "session_usage": usage,
+        "session_usage": said_to_be_used,
     }
     if not result.is_error:
         return Ending(State.FINISHED, **common)
@@ -224,7 +230,7 @@ def ending_without(servers: str) -> Ending:
 
 
 def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | None]:
-    """Add up what each model used; the cost is `None` where the price of one is not on the CLI's list.
+    """Add up what each model used; the cost is `None` where the price of one is not known.
 
     `usage` is the SDK's `model_usage`: the only count that has subagents and helper calls in it.
     """
@@ -235,13 +241,15 @@ def account(usage: Mapping[str, Mapping[str, Any]]) -> tuple[Tokens, float | Non
         cache_read=sum(model["cacheReadInputTokens"] for model in models),
         cache_write=sum(model["cacheCreationInputTokens"] for model in models),
     )
-    if not models or any(model.get("costBasis") != "list" for model in models):
+    if not models or any(model.get("costBasis") not in ("list", OWNERS) for model in models):
         return tokens, None
     return tokens, float(sum(model["costUSD"] for model in models))
 
 
 def since(
-    now: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]
+    now: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, Mapping[str, Any]],
+    prices: Mapping[str, Price] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return what was used of each model since a session's earlier attempt ended.
 
@@ -251,8 +259,11 @@ def since(
     Args:
         now: The SDK's `model_usage` of this attempt.
         before: That of the attempt before.
+        prices: What models cost by the owner's word: of those the cost is counted by it.
     """
-    return {model: _difference(use, before.get(model, {})) for model, use in now.items()}
+    return priced(
+        {model: _difference(use, before.get(model, {})) for model, use in now.items()}, prices or {}
+    )
 
 
 def _difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

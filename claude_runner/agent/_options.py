@@ -1,14 +1,16 @@
 """The option set of a run: all of it explicit, since Claude Code's defaults are made for a person who watches."""
 
 import os
+import re
 import shlex
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from claude_runner.agent._environment import environment_of, kept, secrets_of
+from claude_runner.agent._prices import is_listed
 from claude_runner.agent._protocol import Order
 from claude_runner.agent._sandbox import sandbox_settings
 from claude_runner.agent._sessions import store_of
@@ -79,7 +81,7 @@ def options_of(
         resume=order.session_id if order.resumes else None,
         session_store=store_of(order.transcripts),
         session_store_flush="batched" if order.transcripts is None else "eager",
-        max_budget_usd=order.max_cost_usd,
+        max_budget_usd=_bound(order, variables),
         extra_args={} if order.kept else {"no-session-persistence": None},
         max_turns=MAX_TURNS,
         include_partial_messages=True,
@@ -111,6 +113,14 @@ def write_launcher(state: Path, cli: Path) -> Path:
 def shell_file(state: Path, run_id: str) -> Path:
     """Return where the program is that starts a run's shell commands: not with its files, which they can change."""
     return state / f"shell-{run_id}"
+
+
+def _bound(order: Order, variables: Mapping[str, str]) -> float | None:
+    """Return what Claude Code is to stop at; nothing where it would take the model for another, and count wrongly."""
+    asked = order.model or variables.get("ANTHROPIC_MODEL") or "default"
+    renamed = [name for key, name in variables.items() if re.fullmatch(r"ANTHROPIC_.*_MODEL", key)]
+    known = all(is_listed(name, order.prices) for name in (asked, *renamed))
+    return order.max_cost_usd if known and order.endpoint is None else None
 
 
 def _rules(order: Order) -> list[str]:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from claude_runner.permissions import Profile
+from claude_runner.prices import Price
 from claude_runner.runs import Ending, EventKind, State, Tokens, Verdict
 
 
@@ -57,8 +58,10 @@ class Order:
         mcp_servers: Those of its MCP servers that must be connected before the model is asked anything.
         kept: Whether Claude Code writes down the session.
         resumes: Whether it goes on in a session that there is, by this id, instead of beginning one.
-        max_cost_usd: What it may cost in US dollars, but for one turn; Claude Code's own bound, besides the runner's.
+        max_cost_usd: What it may cost in US dollars, but for one turn. It is Claude Code's own bound, besides the
+            runner's, and left out where Claude Code does not know what the model costs.
         transcripts: Where a second copy of the session is kept as it grows, to go on from; `None` for none.
+        prices: What models cost by the owner's word, whatever the list says.
     """
 
     run_id: str
@@ -78,6 +81,7 @@ class Order:
     resumes: bool = False
     max_cost_usd: float | None = None
     transcripts: Transcripts | None = None
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
 
 class Listener(Protocol):

@@ -1,9 +1,9 @@
-"""Turns the agent SDK's messages into events and counts tokens while they come."""
+"""Turns the agent SDK's messages into events and counts tokens and dollars while they come."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from claude_agent_sdk import (
     AssistantMessage,
@@ -18,12 +18,21 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
+from claude_runner.agent._prices import Rates
 from claude_runner.agent._protocol import Listener
 from claude_runner.agent._texts import storable
 from claude_runner.runs import EventKind, Tokens, text_of
 
-_NOTICES: Final = ("model_fallback", "permission_denied", "informational")
-_DETAILS: Final = ("tool_name", "tool_use_id", "message", "content", "fallback_model", "original_model")
+_NOTICES: Final = ("model_fallback", "permission_denied", "informational", "mirror_error")
+_DETAILS: Final = (
+    "tool_name",
+    "tool_use_id",
+    "message",
+    "content",
+    "error",
+    "fallback_model",
+    "original_model",
+)
 
 
 class Transcript:
@@ -36,13 +45,13 @@ class Transcript:
         resets_at: When the usage limit is over that the session has met.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, rates: Callable[[str], Rates | None]) -> None:
         self.started = False
         self.result: ResultMessage | None = None
         self.api_error: str | None = None
         self.resets_at: datetime | None = None
         self._listener = listener
-        self._meter = Meter()
+        self._meter = Meter(rates)
         self._block = 0
         self._streamed: set[str] = set()  # ids of the messages whose text has come in pieces
 
@@ -69,6 +78,9 @@ class Transcript:
     def _tell(self, kind: EventKind, body: Mapping[str, Any]) -> None:
         self._listener.happened(kind, storable(body))
 
+    def _tell_use(self, model: str | None) -> None:
+        self._listener.used(self._meter.tokens(), model, self._meter.cost())
+
     def _user(self, message: UserMessage) -> None:
         for block in message.content:
             if isinstance(block, ToolResultBlock):
@@ -84,7 +96,7 @@ class Transcript:
 
     def _stream_event(self, message: StreamEvent) -> None:
         if self._meter.feed(message.event, message.parent_tool_use_id):
-            self._listener.used(self._meter.tokens(), self._meter.model)
+            self._tell_use(self._meter.model)
         if message.parent_tool_use_id is not None:
             return  # a subagent's words are not the run's
         event = message.event
@@ -134,11 +146,14 @@ class Transcript:
             self._listener.started()
             wanted = ("model", "tools", "mcp_servers", "permissionMode", "claude_code_version")
             self._tell(EventKind.STARTED, {name: heard.get(name) for name in wanted})
-            self._listener.used(self._meter.tokens(), heard.get("model"))
+            self._meter.asked = heard.get("model")
+            self._tell_use(self._meter.asked)
         elif message.subtype == "api_retry":
             told = ("attempt", "max_retries", "retry_delay_ms", "error_status", "error")
             self._tell(EventKind.RETRY, {name: heard.get(name) for name in told})
         elif message.subtype in _NOTICES:
+            if message.subtype == "model_fallback":
+                self._meter.asked = heard.get("fallback_model") or self._meter.asked
             details: dict[str, Any] = {name: heard[name] for name in _DETAILS if name in heard}
             self._tell(EventKind.NOTICE, details | {"notice": message.subtype})
 
@@ -158,15 +173,34 @@ class Transcript:
         )
 
 
-class Meter:
-    """Counts tokens while a run goes on, from the stream's own events: messages carry placeholders until they end.
+class Step(NamedTuple):
+    """What one answer used.
 
-    The count is an estimate until the closing message: helper calls and subagents come only with that.
+    Attributes:
+        model: Whose price it has.
+        kept_an_hour: Those of the cache writes that are dearer, since they are kept for an hour.
     """
 
-    def __init__(self) -> None:
+    model: str
+    tokens: Tokens
+    kept_an_hour: int
+
+
+class Meter:
+    """Counts tokens and dollars while a run goes on, from the stream's events: messages carry placeholders.
+
+    The count is an estimate until the closing message: helper calls and what is not a token come only with that.
+
+    Attributes:
+        model: Which one answers the main loop.
+        asked: Which one Claude Code asks there; it counts by that name, whatever the answer says.
+    """
+
+    def __init__(self, rates: Callable[[str], Rates | None]) -> None:
         self.model: str | None = None
-        self._by_message: dict[str, Tokens] = {}
+        self.asked: str | None = None
+        self._rates = rates
+        self._steps: dict[str, Step] = {}
         self._current: dict[
             str | None, str
         ] = {}  # the message that streams, for each subagent and the main loop
@@ -174,35 +208,48 @@ class Meter:
     def feed(self, event: Mapping[str, Any], agent: str | None) -> bool:
         """Take a stream event; tells whether the count changed."""
         if event["type"] == "message_start":
-            message = event["message"]
-            usage = message.get("usage") or {}
-            self._current[agent] = message["id"]
-            if agent is None:
-                self.model = message.get("model")
-            self._by_message[message["id"]] = Tokens(
-                input=usage.get("input_tokens") or 0,
-                cache_read=usage.get("cache_read_input_tokens") or 0,
-                cache_write=usage.get("cache_creation_input_tokens") or 0,
-            )
+            self._begin(event["message"], agent)
             return True
         if event["type"] == "message_delta" and agent in self._current:
             message_id = self._current[agent]
-            before = self._by_message[message_id]
+            before = self._steps[message_id]
             output = (event.get("usage") or {}).get("output_tokens") or 0
-            self._by_message[message_id] = Tokens(before.input, output, before.cache_read, before.cache_write)
+            self._steps[message_id] = before._replace(tokens=replace(before.tokens, output=output))
             return True
         return False
 
+    def _begin(self, message: Mapping[str, Any], agent: str | None) -> None:
+        usage = message.get("usage") or {}
+        answers = message.get("model")
+        self._current[agent] = message["id"]
+        if agent is None:
+            self.model = answers
+        tokens = Tokens(
+            input=usage.get("input_tokens") or 0,
+            cache_read=usage.get("cache_read_input_tokens") or 0,
+            cache_write=usage.get("cache_creation_input_tokens") or 0,
+        )
+        kept_an_hour = (usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0
+        counted_as = (self.asked if agent is None else None) or answers or ""
+        self._steps[message["id"]] = Step(counted_as, tokens, kept_an_hour)
+
     def step(self) -> Tokens:
         """Return what the main loop's last message used."""
-        return self._by_message.get(self._current.get(None, ""), Tokens())
+        last = self._steps.get(self._current.get(None, ""))
+        return Tokens() if last is None else last.tokens
 
     def tokens(self) -> Tokens:
         """Return the count up to now."""
-        every = self._by_message.values()
-        return Tokens(
-            input=sum(tokens.input for tokens in every),
-            output=sum(tokens.output for tokens in every),
-            cache_read=sum(tokens.cache_read for tokens in every),
-            cache_write=sum(tokens.cache_write for tokens in every),
-        )
+        return sum((step.tokens for step in self._steps.values()), Tokens())
+
+    def cost(self) -> float | None:
+        """Return what that costs, `None` where the price of a model is not known that is asked or has answered."""
+        if not self._steps and self.asked is not None and self._rates(self.asked) is None:
+            return None
+        costs = 0.0
+        for step in self._steps.values():
+            rates = self._rates(step.model)
+            if rates is None:
+                return None
+            costs += rates.cost(step.tokens, step.kept_an_hour)
+        return costs
