@@ -7,6 +7,7 @@ decides who runs it.
 from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._calendar import near as slots_near
 from claude_runner.jobs._collection import Jobs, find, remember
+from claude_runner.jobs._ends import count_failures, record_execution
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
 from claude_runner.jobs._pauses import pause, resume
 from claude_runner.jobs._policies import (
@@ -18,6 +19,7 @@ from claude_runner.jobs._policies import (
     PausedBy,
     Policy,
     check_amount,
+    check_costs,
     check_ping_url,
     decided_in,
     read_policy,
@@ -39,12 +41,10 @@ from claude_runner.jobs._slots import (
     Due,
     Fate,
     Occurrence,
-    count_failures,
     due,
     link_run,
     next_due_at,
     record,
-    record_execution,
     record_skip,
     shelve,
     take_slot,
@@ -78,6 +78,7 @@ __all__ = [
     "Policy",
     "Slot",
     "check_amount",
+    "check_costs",
     "check_model",
     "check_ping_url",
     "check_prompt",

@@ -121,8 +121,7 @@ class Policy:
             InvalidError: `field` is the name of the rule.
         """
         _check_counts(self)
-        check_amount("max_cost_usd", self.max_cost_usd)
-        check_amount("max_cost_per_day_usd", self.max_cost_per_day_usd)
+        check_costs(self.max_cost_usd, self.max_cost_per_day_usd)
         _check_breaker(self.cost_breaker)
         check_ping_url(self.heartbeat_url)
         _check_together(self)
@@ -155,6 +154,17 @@ def check_amount(name: str, amount: object) -> None:
             f"{name} is {amount:g}; with that nothing could run: give more than 0, leave it out for no bound, or "
             "pause the job",
             field=name,
+        )
+
+
+def check_costs(a_run: float | None, a_day: float | None) -> None:
+    """Refuse what one run, and all runs of a day, can't be bounded by; raises `InvalidError`."""
+    check_amount("max_cost_usd", a_run)
+    check_amount("max_cost_per_day_usd", a_day)
+    if a_run is not None and a_day is not None and a_run > a_day:
+        raise InvalidError(
+            f"one run may cost {a_run:g} US dollars and all of a day {a_day:g}: let the day's be as much",
+            field="max_cost_usd",
         )
 
 
@@ -211,12 +221,6 @@ def _check_together(policy: Policy) -> None:
         )
     if policy.starts_at and policy.ends_at and policy.ends_at <= policy.starts_at:
         raise InvalidError("ends_at is not after starts_at, so nothing would ever run", field="ends_at")
-    costs = policy.max_cost_usd, policy.max_cost_per_day_usd
-    if costs[0] is not None and costs[1] is not None and costs[0] > costs[1]:
-        raise InvalidError(
-            f"one run may cost {costs[0]:g} US dollars and all of a day {costs[1]:g}: let the day's be as much",
-            field="max_cost_usd",
-        )
     if len(policy.blackouts) > MAX_BLACKOUTS:
         raise InvalidError(f"a job has at most {MAX_BLACKOUTS} blackouts", field="blackouts")
 

@@ -285,6 +285,7 @@ class Reception:
             profile=webhook.profile,
             commands=webhook.commands,
             webhook_id=webhook.id,
+            max_cost_usd=webhook.max_cost_usd,
         )
 
     def _nonce(self) -> str:

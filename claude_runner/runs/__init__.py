@@ -43,7 +43,17 @@ from claude_runner.runs._statements import (
 from claude_runner.runs._streaks import failures_before
 from claude_runner.runs._texts import head, shortened, text_of
 from claude_runner.runs._transcripts import Transcripts, forget_transcript
-from claude_runner.runs._usage import Dimension, Share, SlotTotals, Totals, cost_going_on, cost_of
+from claude_runner.runs._usage import (
+    Dimension,
+    Share,
+    SlotTotals,
+    Totals,
+    cost_between,
+    cost_going_on,
+    cost_of,
+    cost_so_far,
+    usual_cost,
+)
 
 __all__ = [
     "CallHits",
@@ -86,8 +96,10 @@ __all__ = [
     "append",
     "chain_of",
     "close_calls",
+    "cost_between",
     "cost_going_on",
     "cost_of",
+    "cost_so_far",
     "cursor_of",
     "end",
     "failures_before",
@@ -113,4 +125,5 @@ __all__ = [
     "text_so_far",
     "unfinished",
     "usage_before",
+    "usual_cost",
 ]

@@ -6,11 +6,13 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from claude_runner.db import to_text
 
 DAY: Final = timedelta(days=1)
+FEW: Final = 5  # finished runs of a job, below which nothing is usual for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,12 @@ _GOING_ON: Final = """
     SELECT total(cost_usd) FROM runs WHERE state IN ('pending', 'running') AND cost_usd > 0
         AND (:job_id IS NULL OR job_id = :job_id) AND (:webhook_id IS NULL OR webhook_id = :webhook_id)
 """
+# Of a job's last runs, however many of them have failed: it is asked at each start.
+_LATEST_COSTS: Final = """
+    SELECT cost_usd FROM (
+        SELECT state, rehearsal, cost_usd FROM runs WHERE job_id = :job_id ORDER BY created_at DESC, id DESC LIMIT 500
+    ) WHERE state = 'finished' AND rehearsal = 0 AND cost_usd IS NOT NULL LIMIT 20
+"""
 _NAMES: Final = {
     "job": "SELECT name FROM jobs WHERE id = :key",
     "webhook": "SELECT name FROM webhooks WHERE id = :key",
@@ -139,6 +147,11 @@ def usage_by(
     return [Share(key, _name(c, dimension, key), totals) for key, totals in dearest[:limit]]
 
 
+def cost_between(c: sqlite3.Connection, since: datetime, until: datetime) -> float:
+    """Read what all runs have cost that ended in a stretch of time, in US dollars; rehearsals are none of them."""
+    return _between(c, since.astimezone(UTC), until.astimezone(UTC), rehearsal=False).cost_usd
+
+
 def cost_of(c: sqlite3.Connection, dimension: Dimension, key: str, since: datetime, until: datetime) -> float:
     """Read what the runs of one job, webhook or model have cost that ended in a stretch of time, in US dollars."""
     values = {"dimension": dimension, "key": key}
@@ -150,6 +163,20 @@ def cost_going_on(c: sqlite3.Connection, job_id: str | None = None, webhook_id: 
     """Read what runs that have not ended have cost up to now: all, or those of a job or of a webhook."""
     (cost,) = c.execute(_GOING_ON, {"job_id": job_id, "webhook_id": webhook_id}).fetchone()
     return float(cost)
+
+
+def cost_so_far(c: sqlite3.Connection, run_id: str) -> float | None:
+    """Read what a run that waits or goes on has cost up to now; `None` where it has ended."""
+    row = c.execute("SELECT state, cost_usd FROM runs WHERE id = :id", {"id": run_id}).fetchone()
+    if row is None or row["state"] not in {"pending", "running"}:
+        return None
+    return row["cost_usd"] or 0.0
+
+
+def usual_cost(c: sqlite3.Connection, job_id: str) -> float | None:
+    """Read the median of what the last runs of a job have cost that finished; `None` where they are too few to tell."""
+    costs = [row["cost_usd"] for row in c.execute(_LATEST_COSTS, {"job_id": job_id})]
+    return median(costs) if len(costs) >= FEW else None
 
 
 def usage_in_all(c: sqlite3.Connection, *, rehearsal: bool) -> Totals:
