@@ -5,7 +5,7 @@ template as data that the model is told not to obey, and kept, so that it can be
 """
 
 from claude_runner.webhooks._bodies import MalformedError, read_payload
-from claude_runner.webhooks._collection import Webhooks, count, hash_of, reseal, title
+from claude_runner.webhooks._collection import Webhooks, count, hash_of, max_costs, reseal, title
 from claude_runner.webhooks._deliveries import (
     REFUSALS,
     Delivery,
@@ -64,6 +64,7 @@ __all__ = [
     "hash_of",
     "keep",
     "kept_headers",
+    "max_costs",
     "read_filter",
     "read_payload",
     "read_template",

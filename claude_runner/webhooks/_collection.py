@@ -25,8 +25,8 @@ _TOKEN: Final = "secret_token"  # noqa: S105 - the name of a column
 _SECRET: Final = "signing_secret"  # noqa: S105 - likewise
 _DECIDED: Final = (
     "name", "description", "prompt_template", "tools", "profile", "commands", "timeout_minutes", "model", "enabled",
-    "signature", "signing_secret", "filter", "plain_fields", "max_per_minute", "max_wait_seconds", "updated_at",
-    "secret_token", "token_sha256",
+    "signature", "signing_secret", "filter", "plain_fields", "max_per_minute", "max_wait_seconds",
+    "max_cost_usd", "max_cost_per_day_usd", "updated_at", "secret_token", "token_sha256",
 )  # fmt: skip
 _INSERT: Final = (
     f"INSERT INTO webhooks (id, created_at, {', '.join(_DECIDED)})"  # noqa: S608 - names written above
@@ -290,6 +290,14 @@ def title(c: sqlite3.Connection, webhook_id: str) -> str | None:
     return None if row is None else str(row["name"])
 
 
+def max_costs(c: sqlite3.Connection, webhook_id: str) -> tuple[float | None, float | None]:
+    """Read what one run of a webhook may cost, and its runs of a day; nothing bounds those of one that is gone."""
+    row = c.execute(
+        "SELECT max_cost_usd, max_cost_per_day_usd FROM webhooks WHERE id = :id", {"id": webhook_id}
+    ).fetchone()
+    return (None, None) if row is None else (row["max_cost_usd"], row["max_cost_per_day_usd"])
+
+
 def reseal(c: sqlite3.Connection, anew: Anew) -> int:
     """Seal every token and every signing secret anew that can be opened, and return how many those were."""
     total = 0
@@ -365,6 +373,8 @@ def _values(draft: WebhookDraft, now: datetime) -> dict[str, Any]:
         "plain_fields": json.dumps(draft.plain_fields),
         "max_per_minute": draft.max_per_minute,
         "max_wait_seconds": draft.max_wait_seconds,
+        "max_cost_usd": draft.max_cost_usd,
+        "max_cost_per_day_usd": draft.max_cost_per_day_usd,
         "updated_at": to_text(now),
     }
 

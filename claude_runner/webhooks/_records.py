@@ -9,7 +9,7 @@ from typing import Final
 from claude_runner.db import from_text
 from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
-from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, check_model, checked_name, clean_text
+from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, check_costs, check_model, checked_name, clean_text
 from claude_runner.permissions import Profile, read_commands
 from claude_runner.webhooks._filters import Holds, read_filter
 from claude_runner.webhooks._paths import ROOT, name_of, path_of
@@ -39,6 +39,8 @@ class WebhookDraft:
         plain_fields: Fields whose values stand in the prompt without tags where they are short and of one line.
         max_per_minute: How many deliveries are taken in a minute.
         max_wait_seconds: How long a sender may wait for its run to end; 0 where none may.
+        max_cost_usd: What one of its runs may cost in US dollars, but for one turn; `None` for no bound of its own.
+        max_cost_per_day_usd: What its runs of one day may cost together, in the owner's zone.
     """
 
     name: str
@@ -56,6 +58,8 @@ class WebhookDraft:
     max_per_minute: int = DEFAULT_PER_MINUTE
     max_wait_seconds: int = 0
     enabled: bool = True
+    max_cost_usd: float | None = None
+    max_cost_per_day_usd: float | None = None
 
     @property
     def template(self) -> Template:
@@ -81,6 +85,7 @@ class WebhookDraft:
         check_model(self.model)
         self._check_signature()
         self._check_numbers()
+        check_costs(self.max_cost_usd, self.max_cost_per_day_usd)
         if len(self.description) > MAX_DESCRIPTION or clean_text(self.description) != self.description:
             raise InvalidError(
                 f"a webhook's description has at most {MAX_DESCRIPTION:,} characters, and no control characters",
@@ -180,6 +185,8 @@ def _read(row: sqlite3.Row, token: str | None, secret: str | None) -> Webhook:
         max_per_minute=row["max_per_minute"],
         max_wait_seconds=row["max_wait_seconds"],
         enabled=bool(row["enabled"]),
+        max_cost_usd=row["max_cost_usd"],
+        max_cost_per_day_usd=row["max_cost_per_day_usd"],
         trigger_count=row["trigger_count"],
         last_triggered_at=None if last is None else from_text(last),
         created_at=from_text(row["created_at"]),
