@@ -11,14 +11,18 @@ from claude_runner.permissions import Profile
 from claude_runner.runs import State, head
 from claude_runner.views.instants import iso
 from claude_runner.views.pauses import PauseView, pause_view
-from claude_runner.views.policies import ShownPolicy, decided_view, owners_policy, policy_view
+from claude_runner.views.policies import decided_view, owners_policy, policy_view
 
 NEXT_RUNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as callers see it; `failures_in_a_row` are those of its own doing, `paused` is null where it is not."""
+    """A job as callers see it.
+
+    Of its `policy`, `own` are the rules that it decided itself; the others are the owner's. `failures_in_a_row` are
+    those of its own doing; `paused` is null where it is not.
+    """
 
     id: str
     name: str
@@ -36,7 +40,7 @@ class JobView:
     commands: list[str]
     timeout_minutes: int
     model: str | None
-    policy: ShownPolicy
+    policy: dict[str, Any]
     failures_in_a_row: int
     last_executed_at: str | None
     last_error: str | None

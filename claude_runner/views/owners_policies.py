@@ -9,7 +9,6 @@ from claude_runner.jobs import STANDARD, Policy
 from claude_runner.settings import OwnerSettings
 from claude_runner.views.decisions import owners_zone
 from claude_runner.views.policies import (
-    ShownPolicy,
     check_channels,
     policy_view,
     read_object,
@@ -30,7 +29,7 @@ class OwnersPolicies:
     Of the defaults, `own` are those that the owner set. Days and months of the budgets are those of `timezone`.
     """
 
-    defaults: ShownPolicy
+    defaults: dict[str, Any]
     budgets: dict[str, float | None]
     prices: dict[str, dict[str, float]]
     timezone: str

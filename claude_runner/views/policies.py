@@ -3,12 +3,10 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, Final
-
-from pydantic import WithJsonSchema
+from typing import Any, Final
 
 from claude_runner.app import App
 from claude_runner.errors import InvalidError
@@ -24,41 +22,19 @@ from claude_runner.jobs import (
 from claude_runner.views.fitting import joined, shown
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyView:
-    """The rules that hold for a job; `own` are those that it decided itself, the others are the owner's."""
-
-    overlap: Overlap
-    catch_up: CatchUp
-    catch_up_minutes: int
-    jitter_seconds: int
-    max_retries: int
-    on_crash: OnCrash
-    pause_after_failures: int
-    max_cost_usd: float | None
-    notify_on: list[NotifyOn]
-    notify_after_failures: int
-    notify_channels: list[str] | None
-    heartbeat_url: str | None
-    own: list[str]
-
-
-# As answers have it: of its schema, which each of several tools would tell, no more than that it is an object.
-ShownPolicy = Annotated[PolicyView, WithJsonSchema({"type": "object"})]
-
-
 async def owners_policy(app: App) -> Policy:
     """Return the rules of a job that decides nothing itself."""
     return (await app.stored.owned()).job_defaults.or_else(STANDARD)
 
 
-def policy_view(policy: Policy, default: Policy) -> PolicyView:
-    """Return a job's rules, those of the owner in place of what it does not decide."""
+def policy_view(policy: Policy, default: Policy) -> dict[str, Any]:
+    """Return a job's rules by name, those of the owner in place of what it does not decide.
+
+    `own` are the names of those that it decided itself.
+    """
     holds = policy.or_else(default)
-    values = {
-        each.name: _told(getattr(holds, each.name)) for each in fields(PolicyView) if each.name != "own"
-    }
-    return PolicyView(**values, own=[name for name in decided_in(policy) if name in values])
+    values = {name: _told(getattr(holds, name)) for name in _READERS}
+    return {**values, "own": [*decided_view(policy)]}
 
 
 def decided_view(policy: Policy) -> dict[str, Any]:

@@ -28,6 +28,12 @@ Commands = Annotated[
 Model = Annotated[
     str | None, Field(description="A model's name or alias, such as `sonnet`; null for the owner's default.")
 ]
+Policy = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description="Rules that are to change, such as `overlap`; null sets one back to the owner's default."
+    ),
+]
 Enabled = Annotated[bool, Field(strict=True, description="Whether it is in use.")]
 Limit = Annotated[int, Field(ge=1, le=200, description="How many at the most.")]
 Cursor = Annotated[

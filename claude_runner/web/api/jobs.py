@@ -16,7 +16,7 @@ from claude_runner.views.job_rows import JobWithRuns, PageOfJobs, job_with_runs,
 from claude_runner.views.jobs import JobView, Triggered, job_view
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
 from claude_runner.web.api._seen import Seen, tag_of
-from claude_runner.web.api._types import Commands, Enabled, Limit, Minutes, Model, Profile, Tools
+from claude_runner.web.api._types import Commands, Enabled, Limit, Minutes, Model, Policy, Profile, Tools
 
 Name = Annotated[str, Field(description="What it is called.")]
 Cron = Annotated[
@@ -36,6 +36,7 @@ class _Optional(TypedDict, total=False):
     model: Model
     timeout_minutes: Minutes
     enabled: Enabled
+    policy: Policy
 
 
 class NewJob(_Optional):
