@@ -6,17 +6,13 @@ decides who runs it.
 
 from claude_runner.jobs._calendar import Coming, Slot
 from claude_runner.jobs._calendar import near as slots_near
+from claude_runner.jobs._choices import CatchUp, NotifyOn, OnCrash, Overlap, PausedBy
 from claude_runner.jobs._collection import Jobs, find, remember
 from claude_runner.jobs._ends import count_failures, record_execution
 from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
 from claude_runner.jobs._pauses import pause, resume
 from claude_runner.jobs._policies import (
     STANDARD,
-    CatchUp,
-    NotifyOn,
-    OnCrash,
-    Overlap,
-    PausedBy,
     Policy,
     check_amount,
     check_costs,

@@ -14,57 +14,12 @@ from urllib.parse import urlsplit
 
 from claude_runner.db import from_text, to_text
 from claude_runner.errors import InvalidError
+from claude_runner.jobs._choices import CatchUp, NotifyOn, OnCrash, Overlap
 
 MAX_RETRIES: Final = 10
 MAX_JITTER_SECONDS: Final = 86_400
 MAX_CATCH_UP_MINUTES: Final = 44_640  # a month
 MAX_BLACKOUTS: Final = 20
-
-
-class Overlap(StrEnum):
-    """What a slot comes to while a run of its job waits or goes on."""
-
-    SKIP = "skip"
-    QUEUE_ONE = "queue_one"
-    QUEUE_ALL = "queue_all"
-    CANCEL_RUNNING = "cancel_running"
-    ALLOW = "allow"
-
-
-class CatchUp(StrEnum):
-    """Which of the slots that nobody was there for are run afterwards."""
-
-    NONE = "none"
-    LATEST = "latest"
-    ALL = "all"
-
-
-class OnCrash(StrEnum):
-    """What becomes of a run whose server died: ended, begun anew, or gone on with in its own session."""
-
-    FAIL = "fail"
-    RETRY = "retry"
-    RESUME = "resume"
-
-
-class NotifyOn(StrEnum):
-    """What somebody is told of."""
-
-    FAILURE = "failure"
-    RECOVERY = "recovery"
-    MISSED = "missed"
-    PAUSED = "paused"
-    BUDGET = "budget"
-    SUCCESS = "success"
-
-
-class PausedBy(StrEnum):
-    """Who or what paused a job."""
-
-    OWNER = "owner"
-    FAILURES = "failures"
-    BUDGET = "budget"
-    COST_BREAKER = "cost_breaker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from claude_runner.db import from_text
 from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
-from claude_runner.jobs._policies import UNDECIDED, PausedBy, Policy, policy_from
+from claude_runner.jobs._choices import PausedBy
+from claude_runner.jobs._policies import UNDECIDED, Policy, policy_from
 from claude_runner.permissions import Profile, read_commands
 from claude_runner.runs import NewRun, Trigger
 from claude_runner.schedule import Schedule, parse

@@ -6,12 +6,13 @@ can't write any more, however late it wakes. Triggers keep sums of the runs that
 totals never count a million runs.
 """
 
-from claude_runner.runs._call_log import CallHits, CallQuery, Origin
-from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, abandoned, close_calls
+from claude_runner.runs._call_log import CallHits, CallQuery, Origin, abandoned
+from claude_runner.runs._calls import CallPage, ClosedCall, NewCall, ToolCall, Verdict, close_calls
 from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, report
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._inserts import insert, insert_all, new_ids
+from claude_runner.runs._open import Open, open_of_job, supersede, unfinished
 from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._queries import Heard, RunHits, RunQuery, last_heard
 from claude_runner.runs._records import (
@@ -29,15 +30,11 @@ from claude_runner.runs._records import (
 from claude_runner.runs._rows import RunRow, rows_of
 from claude_runner.runs._search import RunFilter, RunPage
 from claude_runner.runs._statements import (
-    Open,
     end,
     grant,
     has_begun,
-    open_of_job,
     park,
     running,
-    supersede,
-    unfinished,
     usage_before,
 )
 from claude_runner.runs._streaks import failures_before

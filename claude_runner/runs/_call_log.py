@@ -21,6 +21,9 @@ _ROW: Final = f"""
         duration_ms, substr(arguments, 1, {_KEPT} + 1) AS arguments
     FROM tool_calls WHERE id = :id
 """  # noqa: S608 - numbers written above
+_ABANDONED: Final = """
+    SELECT * FROM tool_calls WHERE run_id = :run_id AND verdict = 'abandoned' ORDER BY started_at, id
+"""
 _FAILED: Final = frozenset({Verdict.ERROR, Verdict.DENIED})
 
 
@@ -108,3 +111,9 @@ def _call_of(c: sqlite3.Connection, call_id: str) -> ToolCall:
         row["arguments"] = json.dumps({"shortened": arguments[:_HEAD]})
     call = call_from(row)
     return replace(call, arguments=shortened(dict(call.arguments), head))
+
+
+def abandoned(c: sqlite3.Connection, run_id: str) -> list[ToolCall]:
+    """Read the calls of a run that had begun and whose outcome is not known, oldest first."""
+    rows = c.execute(_ABANDONED, {"run_id": run_id})
+    return [call_from(row) for row in rows]

@@ -111,9 +111,6 @@ _CLOSE: Final = f"""
     WHERE id = :id AND verdict = 'open' AND {_FENCE} RETURNING id
 """  # noqa: S608 - written above
 _COUNT_DENIAL: Final = "UPDATE runs SET denials = denials + 1 WHERE id = :run_id"
-_ABANDONED: Final = """
-    SELECT * FROM tool_calls WHERE run_id = :run_id AND verdict = 'abandoned' ORDER BY started_at, id
-"""
 _ABANDON: Final = "UPDATE tool_calls SET verdict = 'abandoned' WHERE run_id = :run_id AND verdict = 'open'"
 _WHERE: Final = "WHERE (:run_id IS NULL OR run_id = :run_id) AND (:server IS NULL OR server = :server)"
 _COUNT: Final = f"SELECT count(*) FROM tool_calls {_WHERE}"  # noqa: S608 - written above
@@ -154,12 +151,6 @@ def note(c: sqlite3.Connection, call: ClosedCall) -> None:
 def abandon(c: sqlite3.Connection, run_id: str) -> None:
     """Give up the calls of a run that are open."""
     c.execute(_ABANDON, {"run_id": run_id})
-
-
-def abandoned(c: sqlite3.Connection, run_id: str) -> list[ToolCall]:
-    """Read the calls of a run that had begun and whose outcome is not known, oldest first."""
-    rows = c.execute(_ABANDONED, {"run_id": run_id})
-    return [call_from(row) for row in rows]
 
 
 def page(

@@ -14,6 +14,7 @@ from claude_runner.runs import (
     _chains,
     _events,
     _inserts,
+    _open,
     _queries,
     _search,
     _statements,
@@ -150,17 +151,15 @@ class Runs:
 
     async def unfinished(self, job_id: str) -> tuple[str, ...]:
         """Return the ids of the job's runs that wait or are going on."""
-        return await self._db.read(lambda c: _statements.unfinished(c, job_id))
+        return await self._db.read(lambda c: _open.unfinished(c, job_id))
 
     async def unfinished_of_webhook(self, webhook_id: str) -> tuple[str, ...]:
         """Return the ids of the webhook's runs that wait or are going on."""
-        return await self._db.read(lambda c: _statements.unfinished_of_webhook(c, webhook_id))
+        return await self._db.read(lambda c: _open.unfinished_of_webhook(c, webhook_id))
 
     async def cancel_pending_of_webhook(self, webhook_id: str, error: str, now: datetime) -> None:
         """Cancel the webhook's runs that have not started, all at once."""
-        cancelled = await self._db.write(
-            lambda c: _statements.cancel_pending_of_webhook(c, webhook_id, error, now)
-        )
+        cancelled = await self._db.write(lambda c: _open.cancel_pending_of_webhook(c, webhook_id, error, now))
         for run_id in cancelled:
             self._hub.publish(Topic.RUNS, run_id)
 
