@@ -29,6 +29,7 @@ from claude_runner.runs._records import (
 )
 from claude_runner.runs._rows import RunRow, rows_of
 from claude_runner.runs._search import RunFilter, RunPage
+from claude_runner.runs._spending import cost_going_on, cost_so_far, usual_cost
 from claude_runner.runs._statements import (
     end,
     grant,
@@ -46,10 +47,7 @@ from claude_runner.runs._usage import (
     SlotTotals,
     Totals,
     cost_between,
-    cost_going_on,
     cost_of,
-    cost_so_far,
-    usual_cost,
 )
 
 __all__ = [
