@@ -13,6 +13,7 @@ from claude_runner.addresses import Addresses
 from claude_runner.agent import Agent, ClaudeAgent, Endpoint
 from claude_runner.auth import Auth
 from claude_runner.background import background
+from claude_runner.budgets import open_purse
 from claude_runner.config import Clock, Settings, SystemClock
 from claude_runner.credentials import Credentials, Sealing
 from claude_runner.db import Database, open_database
@@ -265,9 +266,19 @@ async def open_app(
         hands = await stack.enter_async_context(
             open_hands(database, hub, clock, settings, stored, runs, patience)
         )
-        rehearsal = _Rehearsal(standins).endpoint
+        purse = await stack.enter_async_context(open_purse(database, clock))
         runner = Runner(
-            database, hub, runs, agent, clock, settings, hands.reach, hands.door, rehearsal, hands.redactor
+            database,
+            hub,
+            runs,
+            agent,
+            clock,
+            settings,
+            hands.reach,
+            hands.door,
+            _Rehearsal(standins).endpoint,
+            purse,
+            hands.redactor,
         )
         dispatcher = Dispatcher(
             runs, hub, clock, settings, worker, runner.execute, Gate(database, clock, settings)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from claude_runner import inside, jobs, runs, telling, webhooks
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.attempts import conclude, rules_of
+from claude_runner.budgets import Purse, Watch, settle
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
 from claude_runner.errors import RunnerError, UnavailableError, unusable
@@ -60,6 +61,7 @@ class Runner:
         reach: Tells what a run may reach.
         door: Lets it in there.
         rehearsal: Tells where the embedded stand-in model listens.
+        purse: Tells when a run has cost too much.
         redactor: Replaces secrets in whatever is written about a run.
     """
 
@@ -72,15 +74,23 @@ class Runner:
     reach: Reach
     door: Door
     rehearsal: Callable[[], Awaitable[Endpoint]]
+    purse: Purse
     redactor: Redactor = field(default_factory=Redactor)
 
     async def execute(self, run: Run, stop: Stop, start_is_over: Callable[[], None]) -> None:
         """Execute the attempt and end its row, whatever happens."""
+        watch: Watch | None = None
+
+        def spent(cost_usd: float | None) -> None:
+            if watch is not None and (reached := watch.spent(cost_usd)) is not None:
+                stop.request(StopCause(State.ERROR, "budget", f"it was stopped: {reached.sentence}"))
+
         recorder = Recorder(
-            run, self.runs, self.clock, start_is_over, lambda: stop.request(GIVEN_UP), self.redactor
+            run, self.runs, self.clock, start_is_over, lambda: stop.request(GIVEN_UP), self.redactor, spent
         )
         try:
-            ending = await self._carry_out(run, recorder, stop)
+            watch = await self.purse.watch(run)
+            ending = await self._carry_out(run, recorder, stop, watch)
         except RunnerError as error:
             ending = _failed(error)
         except Exception:
@@ -91,9 +101,15 @@ class Runner:
                 reason="internal_error",
                 error=f"the server made a mistake; its log tells more under {error_id}",
             )
-        await self._end(run, recorder.redacted(ending), recorder)
+        try:
+            await self._end(run, recorder.redacted(ending), recorder, watch)
+        finally:
+            if watch is not None:
+                watch.close()
 
-    async def _carry_out(self, run: Run, recorder: Recorder, stop: Stop) -> Ending:
+    async def _carry_out(self, run: Run, recorder: Recorder, stop: Stop, watch: Watch) -> Ending:
+        if (reached := watch.reached()) is not None:
+            return Ending(State.ERROR, reason="budget", error=f"it was not started: {reached.sentence}")
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(recorder.serve())
@@ -190,7 +206,7 @@ class Runner:
                 return
             await self.clock.pause(ended, left)
 
-    async def _end(self, run: Run, ending: Ending, recorder: Recorder) -> None:
+    async def _end(self, run: Run, ending: Ending, recorder: Recorder, watch: Watch | None) -> None:
         """End the attempt's row with all that was heard, and try again for as long as the database can't be written.
 
         An end that was given up would leave its job with a run that goes on for ever. Who executes it may cancel.
@@ -204,7 +220,10 @@ class Runner:
             runs.close_calls(c, run, calls)
             runs.append(c, run.id, run.attempt, events)
             cost = recorder.cost_usd if ending.tokens is None else ending.cost_usd
-            return conclude(c, run, replace(ending, tokens=ending.tokens or tokens, cost_usd=cost), now)
+            ended = conclude(c, run, replace(ending, tokens=ending.tokens or tokens, cost_usd=cost), now)
+            if ended and ending.reason == "budget" and watch is not None and watch.met is not None:
+                settle(c, run, watch.met, now)
+            return ended
 
         while True:
             try:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from claude_runner.agent import Listener, Order, Stop
+from claude_runner.budgets import Purse
 from claude_runner.config import Settings
 from claude_runner.errors import UnavailableError
 from claude_runner.runner import Runner
@@ -35,7 +36,18 @@ async def runner_of(
     agent = FakeAgent(act)
     settings = Settings(parts.path.parent)
     reach, door = await hands_of(parts, settings, problem)
-    runner = Runner(parts.database, parts.hub, parts.runs, agent, parts.clock, settings, reach, door, never)
+    runner = Runner(
+        parts.database,
+        parts.hub,
+        parts.runs,
+        agent,
+        parts.clock,
+        settings,
+        reach,
+        door,
+        never,
+        Purse(parts.database, parts.clock),
+    )
     return runner, agent
 
 

@@ -5,9 +5,20 @@ or go on have cost up to now. A run whose price is not known costs nothing that 
 """
 
 from claude_runner.budgets._bounds import Bounds, bounds_of
-from claude_runner.budgets._purse import Purse, Watch
+from claude_runner.budgets._purse import Purse, Watch, open_purse
 from claude_runner.budgets._reached import reached
 from claude_runner.budgets._records import Reached, Scope
 from claude_runner.budgets._settling import pass_over, settle
 
-__all__ = ["Bounds", "Purse", "Reached", "Scope", "Watch", "bounds_of", "pass_over", "reached", "settle"]
+__all__ = [
+    "Bounds",
+    "Purse",
+    "Reached",
+    "Scope",
+    "Watch",
+    "bounds_of",
+    "open_purse",
+    "pass_over",
+    "reached",
+    "settle",
+]

@@ -9,13 +9,15 @@ too far by the turn that it is in, and by no more.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from claude_runner import runs, settings
+from claude_runner.background import background
 from claude_runner.budgets._bounds import Bounds, bounds_of_run
 from claude_runner.budgets._reached import UNREADABLE, first_reached, period_of, spent_in
 from claude_runner.budgets._records import Reached, Scope, in_dollars
@@ -156,16 +158,31 @@ class Purse:
             del self._live[live.run.id]
 
 
+@asynccontextmanager
+async def open_purse(database: Database, clock: Clock) -> AsyncIterator[Purse]:
+    """Look at what others spend while the context is open, for as long as any run of this process does."""
+    purse = Purse(database, clock)
+    async with background(purse.serve()):
+        yield purse
+
+
 class Watch:
-    """Watches what one attempt at a run spends."""
+    """Watches what one attempt at a run spends.
+
+    Attributes:
+        met: The first budget that was told to be used up.
+    """
 
     def __init__(self, purse: Purse, live: _Live) -> None:
         self._purse = purse
         self._live = live
+        self.met: Reached | None = None
 
     def reached(self) -> Reached | None:
         """Tell which budget is used up now, so that the attempt must not begin."""
-        return None if self._live.run.rehearsal else self._purse.reached(self._live)
+        reached = None if self._live.run.rehearsal else self._purse.reached(self._live)
+        self.met = self.met or reached
+        return reached
 
     def spent(self, cost_usd: float | None) -> Reached | None:
         """Hear what the run has cost up to now, all its attempts together, and tell what is used up by it.

@@ -56,6 +56,7 @@ class Recorder:
         start_is_over: Callable[[], None],
         given_up: Callable[[], None],
         redactor: Redactor | None = None,
+        spent: Callable[[float | None], None] | None = None,
     ) -> None:
         """Make a recorder.
 
@@ -66,12 +67,14 @@ class Recorder:
             start_is_over: Called once the agent is up.
             given_up: Called when the attempt may not write any more, since it was ended by someone else.
             redactor: Replaces secrets in whatever is written.
+            spent: Called with what all attempts have cost, whenever that is news.
         """
         self._run = run
         self._runs = runs
         self._clock = clock
         self._start_is_over = start_is_over
         self._given_up = given_up
+        self._spent = spent
         self._redactor = redactor or Redactor()
         self._texts = Texts(self._redactor)
         self._calls = Calls(run, runs, clock, self._redactor)
@@ -118,6 +121,8 @@ class Recorder:
         """Hear what was used up to now."""
         self._used, self._model, self._used_is_news = tokens, model, True
         self.cost_usd = cost_usd
+        if self._spent is not None:
+            self._spent(self._cost_so_far)
         self._something.set()
 
     async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
