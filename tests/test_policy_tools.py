@@ -215,3 +215,40 @@ async def test_why_a_job_did_not_run_is_told(mcp: Mcp) -> None:
     assert (told["slots"], told["job_id"]) == ([], made["id"])
     assert "around is" in await refusal(mcp, "why_didnt_it_run", job_id=made["id"], around="then")
     assert "there is no job" in await refusal(mcp, "why_didnt_it_run", job_id="none", around="2026-01-01")
+
+
+async def test_what_a_run_of_a_webhook_may_cost_is_set_and_taken_away(mcp: Mcp) -> None:
+    made = await answer(mcp, "create_webhook", name="Pushes", prompt_template="Go.", max_cost_usd=1.5)
+    assert made["max_cost_usd"] == 1.5
+    same = await answer(mcp, "update_webhook", webhook_id=made["id"], name="Pulls")
+    assert same["max_cost_usd"] == 1.5
+    free = await answer(mcp, "update_webhook", webhook_id=made["id"], max_cost_usd=0)
+    assert free["max_cost_usd"] is None
+    sentence = await refusal(mcp, "update_webhook", webhook_id=made["id"], max_cost_usd="much")
+    assert sentence.startswith('max_cost_usd is "much"; it must be a number from 0 on')
+
+
+async def test_usage_is_told_by_job_webhook_model_and_day(mcp: Mcp) -> None:
+    for by in ("job", "webhook", "model"):
+        told = await answer(mcp, "get_usage", by=by)
+        assert (told["by"], told["rows"], told["totals"]["runs"]) == (by, [], 0)
+    span = {"from": "2026-10-24", "to": "2026-10-26"}
+    told = await answer(mcp, "get_usage", by="day", **span)
+    assert [row["key"] for row in told["rows"]] == ["2026-10-24", "2026-10-25"]
+    assert told["since"].startswith("2026-10-24T00:00:00")
+
+
+@pytest.mark.parametrize(
+    ("span", "sentence"),
+    [
+        ({"from": "lately"}, 'from is "lately"; give an instant'),
+        ({"from": "2026-10-02", "to": "2026-10-02"}, "to is not later than from"),
+        ({"from": "2020-01-01", "to": "2026-01-01", "by": "day"}, "more than 400 days"),
+        ({"by": "hour"}, 'by is "hour"; it must be job, webhook, model or day'),
+        ({"from_": "2026-01-01"}, "get_usage has no parameter 'from_'"),
+    ],
+)
+async def test_a_time_that_usage_can_not_be_told_of_is_refused(
+    mcp: Mcp, span: dict[str, str], sentence: str
+) -> None:
+    assert (await refusal(mcp, "get_usage", **span)).startswith(sentence)

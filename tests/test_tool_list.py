@@ -20,7 +20,7 @@ JOB = "tools timezone timeout_minutes model enabled profile commands policy"
 
 WEBHOOK = (
     "tools profile commands model timeout_minutes signature signing_secret filter plain_fields max_per_minute"
-    " max_wait_seconds enabled"
+    " max_wait_seconds max_cost_usd enabled"
 )
 
 
@@ -47,6 +47,7 @@ TOOLS = {
     "pause_all": Told(SETS, "", "until reason"),
     "resume_all": Told(SETS),
     "why_didnt_it_run": Told(READS, "job_id", "around"),
+    "get_usage": Told(READS, "", "from to by"),
     "get_policies": Told(READS),
     "set_policies": Told(REPLACES, "", "defaults budgets prices"),
     "create_webhook": Told(MAKES, "name prompt_template", f"description {WEBHOOK}"),

@@ -1,6 +1,9 @@
 """Tools that pause and resume, that say why something did not run, and that set the owner's rules and budgets."""
 
+from typing import Annotated
 from zoneinfo import ZoneInfo
+
+from pydantic import Field
 
 from claude_runner.tools._policy import AnObject
 from claude_runner.tools._toolbox import ToolGroup, given, tool
@@ -8,6 +11,11 @@ from claude_runner.views.decisions import owners_zone
 from claude_runner.views.jobs import PausedJob, paused_job
 from claude_runner.views.owners_policies import OwnersPolicies, owners_policies, set_owners_policies
 from claude_runner.views.pauses import ExplanationView, HoldList, explanation_view, hold_list, read_until
+from claude_runner.views.spending import By, Spending, spending
+
+_FROM = (
+    "Runs that ended from then on, ISO 8601 on the owner's clock; 30 days before `to` where it is left out."
+)
 
 
 class PolicyTools(ToolGroup):
@@ -62,6 +70,22 @@ class PolicyTools(ToolGroup):
                 that did not run.
         """
         return await explanation_view(self.app, job_id, around)
+
+    @tool("Show usage", reads=True)
+    async def get_usage(
+        self,
+        from_: Annotated[str | None, Field(alias="from", description=_FROM)] = None,
+        to: str | None = None,
+        by: By = By.JOB,
+    ) -> Spending:
+        """Tell what runs came to: how many, how many failed, tokens and cost, by job, model, webhook or day.
+
+        Args:
+            from_: Since when, as its own description says.
+            to: Until then; now where it is left out.
+            by: What is told apart; the dearest come first, days in their order.
+        """
+        return await spending(self.app, from_, to, by)
 
     @tool("Show policies and budgets", reads=True)
     async def get_policies(self) -> OwnersPolicies:

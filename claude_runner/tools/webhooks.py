@@ -24,6 +24,7 @@ from claude_runner.webhooks import MAX_WAIT_SECONDS, WebhookDraft
 
 PerMinute = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 WaitSeconds = Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS, strict=True)]
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PageSize = Annotated[int, Field(ge=1, le=100, strict=True)]
 Secret = Annotated[str | None, Field(json_schema_extra={"writeOnly": True})]
 
@@ -48,6 +49,7 @@ class WebhookTools(ToolGroup):
         plain_fields: list[str] | str | None = None,
         max_per_minute: PerMinute = 60,
         max_wait_seconds: WaitSeconds = 0,
+        max_cost_usd: Dollars | None = None,
         enabled: bool = True,  # noqa: FBT001, FBT002 - a tool's parameters are passed by name
     ) -> WebhookView:
         """Create a webhook: an address that other services post to, each time starting a prompt of its own.
@@ -77,6 +79,7 @@ class WebhookTools(ToolGroup):
             max_per_minute: How many deliveries are taken in a minute; the others are told to wait.
             max_wait_seconds: How long a sender may wait for the run's output by `?wait=seconds`; 0 where none may,
                 since whoever has the url can read it then.
+            max_cost_usd: What one of its runs may cost in US dollars; it is stopped there.
             enabled: Whether it takes deliveries.
         """
         new = await decided(
@@ -96,6 +99,7 @@ class WebhookTools(ToolGroup):
                 "plain_fields": plain_fields,
                 "max_per_minute": max_per_minute,
                 "max_wait_seconds": max_wait_seconds,
+                "max_cost_usd": max_cost_usd,
                 "enabled": enabled,
             },
         )
@@ -134,6 +138,7 @@ class WebhookTools(ToolGroup):
         plain_fields: list[str] | str | None = None,
         max_per_minute: PerMinute | None = None,
         max_wait_seconds: WaitSeconds | None = None,
+        max_cost_usd: Dollars | None = None,
         enabled: bool | None = None,  # noqa: FBT001 - a tool's parameters are passed by name
         rotate_token: bool = False,  # noqa: FBT001, FBT002 - as above
     ) -> WebhookView:
@@ -155,6 +160,7 @@ class WebhookTools(ToolGroup):
             plain_fields: Fields whose values stand in the prompt without marks; an empty list is none.
             max_per_minute: How many deliveries are taken in a minute.
             max_wait_seconds: How long a sender may wait for the run's output; 0 where none may.
+            max_cost_usd: What one of its runs may cost in US dollars; 0 takes the bound away.
             enabled: Whether it takes deliveries.
             rotate_token: Give it a new address; the old one lets nothing in from then on.
         """
@@ -173,6 +179,7 @@ class WebhookTools(ToolGroup):
             plain_fields=plain_fields,
             max_per_minute=max_per_minute,
             max_wait_seconds=max_wait_seconds,
+            max_cost_usd=max_cost_usd,
             enabled=enabled,
         )
         changes = await decided(self.app, wanted, await self.app.webhooks.get(webhook_id))

@@ -57,8 +57,8 @@ async def decided(app: App, given: Mapping[str, Any], old: Job | Webhook | None 
     Args:
         app: Whose rights are granted.
         given: Fields of the draft that were decided. `tools`, `commands` and `plain_fields` may be texts that hold a
-            list as JSON; `profile` and `signature` may be `default` and `none`; an empty `model` is the default;
-            `policy` are rules by name, of which null goes back to the owner's default.
+            list as JSON; `profile` and `signature` may be `default` and `none`; an empty `model` is the default, a
+            `max_cost_usd` of 0 no bound; `policy` are rules by name, of which null goes back to the owner's default.
         old: What is changed; `None` for something new.
 
     Raises:
@@ -114,5 +114,6 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "model": lambda model: model or None,
         "signature": _chosen_signature,
         "plain_fields": _fields,
+        "max_cost_usd": lambda dollars: dollars or None,
     }
 )

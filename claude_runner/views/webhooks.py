@@ -52,6 +52,7 @@ class WebhookView:
     plain_fields: list[str]
     max_per_minute: int
     max_wait_seconds: int
+    max_cost_usd: float | None
     trigger_count: int
     turned_away: int
     last_triggered_at: str | None
@@ -167,6 +168,7 @@ async def webhook_view(app: App, webhook: Webhook, warnings: tuple[str, ...] | N
         plain_fields=list(webhook.plain_fields),
         max_per_minute=webhook.max_per_minute,
         max_wait_seconds=webhook.max_wait_seconds,
+        max_cost_usd=webhook.max_cost_usd,
         trigger_count=webhook.trigger_count,
         turned_away=app.reception.turned_away(webhook.id),
         last_triggered_at=iso(webhook.last_triggered_at),

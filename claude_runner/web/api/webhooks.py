@@ -66,6 +66,12 @@ class _Optional(TypedDict, total=False):
             ge=0, le=MAX_WAIT_SECONDS, strict=True, description="How long a sender may wait for the output."
         ),
     ]
+    max_cost_usd: Annotated[
+        float | None,
+        Field(
+            ge=0, strict=True, description="What one of its runs may cost in US dollars; null for no bound."
+        ),
+    ]
     enabled: Enabled
 
 
