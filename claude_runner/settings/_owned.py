@@ -168,7 +168,10 @@ def read_setting(key: str, text: str | None) -> Any:
     if text is None:
         return _READERS[key](DEFAULTS[key])
     with suppress(InvalidError, ValueError, RecursionError):
-        return _READERS[key](json.loads(text))
+        value = json.loads(text)
+        if key == "allowed_tools" and isinstance(value, list):
+            value = [name for name in value if isinstance(name, str)]  # what was meant is plain
+        return _READERS[key](value)
     return _LEAST[key] if key in _LEAST else _READERS[key](DEFAULTS[key])
 
 
