@@ -1,11 +1,12 @@
 """What a run costs: counted while it goes on, and as Claude Code says in the end."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from claude_runner.agent import _prices, price_of
+from claude_runner.agent import Stop, StopCause, _prices, price_of
 from claude_runner.agent._endings import account
 from claude_runner.agent._prices import is_listed, priced, rates_of
 from claude_runner.agent._transcript import Meter
@@ -13,7 +14,8 @@ from claude_runner.config import Settings
 from claude_runner.prices import Price
 from claude_runner.runs import State, Tokens
 from tests.orders import carried_out, order
-from tests.scripted_model import Step
+from tests.scripted_model import ScriptedModel, Step
+from tests.support import PATIENCE
 
 LOOK: Step = {"tool": "Read", "input": {"file_path": "./x"}}
 USED: Step = {"input_tokens": 3000, "output_tokens": 400, "cache_read": 20_000, "cache_write": 5000}
@@ -61,6 +63,20 @@ async def test_claude_code_itself_stops_at_the_bound_and_tells_what_it_cost(owne
     assert ending.cost_usd == pytest.approx(2 * (0.2 + 0.0001), rel=0.01)
     assert heard.costs[-1] == pytest.approx(ending.cost_usd)
     assert ending.tokens == Tokens(input=200_000, output=20)
+
+
+async def test_a_run_that_is_stopped_for_its_cost_keeps_it(owner: Settings, model: ScriptedModel) -> None:
+    stop = Stop()
+    what = order(owner, {**LOOK, **USED}, {"text": "Hm", "hang": True}, model="sonnet")
+    going_on = asyncio.create_task(carried_out(owner, what, stop))
+    async with asyncio.timeout(PATIENCE):
+        await model.asked(2)
+    stop.request(StopCause(State.ERROR, "budget", "it has cost enough"))
+    ending, heard = await going_on
+    assert (ending.state, ending.reason, ending.error) == (State.ERROR, "budget", "it has cost enough")
+    assert heard.costs[-1] == pytest.approx((3000 * 2 + 400 * 10 + 20_000 * 0.1 + 5000 * 2.5) / 1e6)
+    # Claude Code has 0.4 s to tell what it cost; where it does not, the runner takes what was heard.
+    assert ending.cost_usd in (None, pytest.approx(heard.costs[-1]))
 
 
 @pytest.mark.parametrize(
