@@ -100,7 +100,8 @@ class PolicyTools(ToolGroup):
 
         Args:
             defaults: Rules of jobs that decide nothing themselves, as policy of create_job; not heartbeat_url.
-            budgets: In US dollars: day_usd and month_usd for everything; null for no bound.
+            budgets: In US dollars, null for no bound: day_usd and month_usd for everything; run_usd, job_day_usd and
+                webhook_day_usd for each run, job and webhook.
             prices: Of models whose price is not known: {"model": {"input": 3, "output": 15}}, US dollars per million
                 tokens.
         """

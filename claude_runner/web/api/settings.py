@@ -27,11 +27,14 @@ class FollowUpChanges(TypedDict):
     max_cost_usd: Annotated[float, Field(ge=0, strict=True, description="What a chain may have cost.")]
 
 
-class BudgetChanges(TypedDict):
-    """From 80 % of which on the owner is warned; null is no bound. No run is refused for them."""
+class BudgetChanges(TypedDict, total=False):
+    """What runs may cost in US dollars; null is no bound, what is left out stays as it is."""
 
     day_usd: Amount
     month_usd: Amount
+    run_usd: Amount
+    job_day_usd: Amount
+    webhook_day_usd: Amount
 
 
 class SettingChanges(TypedDict, total=False):
@@ -71,10 +74,13 @@ class FollowUps:
 
 @dataclass(frozen=True, slots=True)
 class BudgetsView:
-    """From 80 % of which on the owner is warned; null is no bound. No run is refused for them."""
+    """What runs may cost in US dollars; null is no bound."""
 
     day_usd: float | None
     month_usd: float | None
+    run_usd: float | None
+    job_day_usd: float | None
+    webhook_day_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +131,5 @@ def _view(owned: OwnerSettings) -> SettingsView:
         install_dependencies=owned.install_dependencies,
         timezone=owned.timezone,
         default_model=owned.default_model,
-        budgets=BudgetsView(owned.budgets.day_usd, owned.budgets.month_usd),
+        budgets=BudgetsView(**owned.budgets._asdict()),
     )
