@@ -70,6 +70,8 @@ _ADVICE: Final[Mapping[str, Advice]] = MappingProxyType(
         "start_timeout": Advice(f"The machine may be overloaded. {_AGAIN}"),
         "folder_unavailable": Advice("Look whether the disk is full and the home folder may be written to."),
         "session_in_use": Advice(_AGAIN),
+        "session_lost": Advice("See how far it had come, then run it again if that does no harm."),
+        "superseded": Advice("A newer run of its job has taken its place."),
         "mcp_server_failed": Advice("See what its servers need or say.", "/servers", "Servers"),
         "agent_crashed": Advice(f"The server's log tells more. {_AGAIN}"),
         "server_stopped": Advice("Nothing is wrong with the task: run it again."),
