@@ -21,7 +21,6 @@ from claude_runner.settings import job_defaults
 
 MAX_ERROR: Final = 300
 COUNTED: Final = 50  # failures in a row that are counted
-ONCE_IN: Final = timedelta(hours=20)  # how often the same budget is told of, where no run of its own met it
 HELD_ONCE_IN: Final = timedelta(hours=1)
 ZERO_COST: Final = 0.00005
 
@@ -122,7 +121,7 @@ def on_pause(c: sqlite3.Connection, job: Job, pause: Pause, now: datetime) -> No
 
 
 def on_budget(c: sqlite3.Connection, sentence: str, job: Job | None, run: Run | None, now: datetime) -> None:
-    """Tell of a budget that is used up, of one that no run of its own has met only once in a while.
+    """Tell of a budget that is used up; whoever calls tells of each once.
 
     Args:
         c: The transaction that ends the run or passes over the slot.
@@ -134,15 +133,10 @@ def on_budget(c: sqlite3.Connection, sentence: str, job: Job | None, run: Run | 
     if run is not None and run.rehearsal:
         return
     whose = _name(c, run, job) if run is not None or job is not None else "All runs"
-    title = f"{whose}: a budget is used up"
-    job_id = None if job is None else job.id
-    if run is None and notifications.was_told(c, Event.BUDGET, title, job_id, now - ONCE_IN):
-        return
-    cost = "" if run is None else _cost(run.cost_usd)
     body = _lines(
-        _sentence(sentence), cost, "get_usage shows what was spent by whom; set_policies changes the budgets."
+        _sentence(sentence), "get_usage shows what was spent by whom; set_policies changes the budgets."
     )
-    _tell(c, _policy(c, job), NotifyOn.BUDGET, Message(title, body), run, job, now)
+    _tell(c, _policy(c, job), NotifyOn.BUDGET, Message(f"{whose}: a budget is used up", body), run, job, now)
 
 
 def on_hold(c: sqlite3.Connection, hold: Hold, now: datetime) -> None:

@@ -216,7 +216,6 @@ async def test_misses_pauses_budgets_and_holds_are_told(app: App, clock: FakeClo
         lambda c: telling.on_pause(c, job, pause._replace(by=PausedBy.OWNER), now),
         lambda c: telling.on_budget(c, "the run cost more than $1", job, run, now),
         lambda c: telling.on_budget(c, "all of the day is used up", None, None, now),
-        lambda c: telling.on_budget(c, "all of the day is used up", None, None, now),  # told already
         lambda c: telling.on_hold(c, hold, now),
         lambda c: telling.on_hold(c, hold._replace(streak=2), now),
         lambda c: telling.on_hold(c, hold._replace(kind=HoldKind.PAUSED), now),
