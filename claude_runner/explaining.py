@@ -216,7 +216,7 @@ class _Case:
     def _unreadable(self) -> str:
         """Return what is wrong with a job that can't be planned."""
         try:
-            self.job.schedule  # noqa: B018 - raises where it can't be read
+            self.job.timetable  # noqa: B018 - raises where it can't be read
         except InvalidError as error:
             return f"The job can't be planned: {error}"
         last = self.job.last_error or ""

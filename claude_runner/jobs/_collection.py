@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from claude_runner.db import Database, to_text
-from claude_runner.errors import ConflictError, InvalidError, NotFoundError
+from claude_runner.errors import ConflictError, NotFoundError
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import _calendar, _overview, _pauses, _trash
 from claude_runner.jobs._calendar import Coming, Slot
@@ -51,7 +51,7 @@ class Jobs:
         Raises:
             InvalidError: A value can't be used, or the schedule never fires.
         """
-        values = _values(draft.checked(), now) | {"created_at": to_text(now)}
+        values = _values(draft.checked(now), now) | {"created_at": to_text(now)}
 
         def insert(c: sqlite3.Connection) -> Job:
             while True:  # until the id is one that no job has
@@ -149,7 +149,8 @@ class Jobs:
         old = await self.get(job_id)
         if was not in {None, old.updated_at}:
             raise _changed(job_id)
-        new = replace(old, **changes).checked()
+        wanted = replace(old, **changes)
+        new = wanted.checked(None if _planned_as(old) == _planned_as(wanted) else now)
         at = max(now, old.updated_at + timedelta(milliseconds=1))  # so that it tells two changes apart
         values = _values(new, at) | {
             "id": job_id,
@@ -277,9 +278,7 @@ def remember(c: sqlite3.Connection, job_id: str, note: str | None) -> None:
 
 
 def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
-    next_run_at = draft.schedule.next(now) if draft.enabled else None
-    if draft.enabled and next_run_at is None:
-        raise InvalidError(f"'{draft.cron}' never fires; a schedule must have a day to come", field="cron")
+    next_run_at = draft.timetable.next(now) if draft.enabled else None
     return {
         "name": draft.name,
         "cron": draft.cron,
@@ -297,8 +296,15 @@ def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:
     }
 
 
-def _timing(draft: JobDraft) -> tuple[str, str, bool]:
-    return draft.cron, draft.timezone, draft.enabled
+def _timing(draft: JobDraft) -> tuple[object, ...]:
+    """Return what decides which slot is next."""
+    return draft.cron, draft.timezone, draft.enabled, draft.policy.starts_at, draft.policy.ends_at
+
+
+def _planned_as(draft: JobDraft) -> tuple[object, ...]:
+    """Return what decides whether it would ever run as its rules want it."""
+    policy = draft.policy
+    return *_timing(draft), policy.blackouts, policy.jitter_seconds, policy.catch_up
 
 
 def _changed(job_id: str) -> ConflictError:

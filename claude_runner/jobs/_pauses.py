@@ -35,7 +35,7 @@ def resume(c: sqlite3.Connection, job_id: str) -> bool:
 
 def plan_anew(c: sqlite3.Connection, job: Job, now: datetime) -> None:
     """Let the job's next slot be the first that comes after an instant."""
-    following = job.schedule.next(now) if job.enabled else None
+    following = job.timetable.next(now) if job.enabled else None
     c.execute(
         "UPDATE jobs SET next_run_at = :next WHERE id = :id",
         {"id": job.id, "next": None if following is None else to_text(following)},

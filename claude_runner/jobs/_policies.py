@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from claude_runner.db import from_text, to_text
 from claude_runner.errors import InvalidError
 from claude_runner.jobs._choices import CatchUp, NotifyOn, OnCrash, Overlap
+from claude_runner.schedule import parse_blackout
 
 MAX_RETRIES: Final = 10
 MAX_JITTER_SECONDS: Final = 86_400
@@ -178,6 +179,8 @@ def _check_together(policy: Policy) -> None:
         raise InvalidError("ends_at is not after starts_at, so nothing would ever run", field="ends_at")
     if len(policy.blackouts) > MAX_BLACKOUTS:
         raise InvalidError(f"a job has at most {MAX_BLACKOUTS} blackouts", field="blackouts")
+    for blackout in policy.blackouts:
+        parse_blackout(blackout)
 
 
 def decided_in(policy: Policy) -> dict[str, Any]:

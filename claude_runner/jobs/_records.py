@@ -14,9 +14,10 @@ from claude_runner.errors import InvalidError
 from claude_runner.grants import read_tools
 from claude_runner.jobs._choices import PausedBy
 from claude_runner.jobs._policies import UNDECIDED, Policy, policy_from
+from claude_runner.jobs._timing import check_timing
 from claude_runner.permissions import Profile, read_commands
 from claude_runner.runs import NewRun, Trigger
-from claude_runner.schedule import Schedule, parse
+from claude_runner.schedule import Schedule, Timetable, parse, parse_blackout
 
 MAX_NAME: Final = 200
 MAX_PROMPT: Final = 1_000_000
@@ -60,8 +61,18 @@ class JobDraft:
         """Return when it runs; raises `InvalidError` where the cron or zone can't be read."""
         return parse(self.cron, self.timezone)
 
-    def checked(self) -> "JobDraft":
+    @property
+    def timetable(self) -> Timetable:
+        """Return its slots; raises `InvalidError` where the cron, the zone or a blackout can't be read."""
+        blackouts = tuple(map(parse_blackout, self.policy.blackouts))
+        return Timetable(self.schedule, self.policy.starts_at, self.policy.ends_at, blackouts)
+
+    def checked(self, now: datetime | None) -> "JobDraft":
         """Return the draft in the form it is kept in.
+
+        Args:
+            now: What an interval is counted from that says nothing else, and what there must be slots after; `None`
+                where it was planned before: a job whose last slot is over may be given another name.
 
         Raises:
             InvalidError: A value is not one that can be used; its `field` says which.
@@ -75,8 +86,13 @@ class JobDraft:
             )
         check_model(self.model)
         self.policy.check()
-        schedule = self.schedule
-        return replace(self, name=name, cron=schedule.expression, timezone=schedule.timezone)
+        if not self.enabled:
+            now = None
+        schedule = parse(self.cron, self.timezone, now)
+        kept = replace(self, name=name, cron=schedule.expression, timezone=schedule.timezone)
+        if now is not None:
+            check_timing(kept.timetable, kept.policy, now)
+        return kept
 
 
 class Pause(NamedTuple):
@@ -119,11 +135,14 @@ class Job(JobDraft):
         return self.pause is not None and (self.pause.until is None or now < self.pause.until)
 
     def next_fires(self, now: datetime, count: int) -> list[datetime]:
-        """Return when it runs next, on its own clock; nothing where it is disabled, or its schedule spoiled by hand."""
+        """Return when it runs next, on its own clock.
+
+        That is never where it is disabled, its schedule is over or was spoiled by hand.
+        """
         if not self.enabled or self.next_run_at is None:
             return []
         with suppress(InvalidError):
-            return self.schedule.upcoming(now, count)
+            return self.timetable.upcoming(now, count)
         return []
 
     def new_run(

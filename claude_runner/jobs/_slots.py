@@ -156,7 +156,7 @@ def shelve(c: sqlite3.Connection, broken: Broken) -> None:
 def _due(row: sqlite3.Row) -> Due | Broken:
     try:
         job = job_from(row)
-        job.schedule  # noqa: B018 - raises where it can't be read
+        job.timetable  # noqa: B018 - raises where it can't be read
     except InvalidError as error:
         return Broken(row["id"], row["next_run_at"], str(error))
     return Due(job, from_text(row["next_run_at"]))

@@ -47,7 +47,7 @@ def find_discarded(c: sqlite3.Connection, job_id: str) -> Job | None:
 
 def restore(c: sqlite3.Connection, job: Job, now: datetime) -> Job | None:
     """Take a job back, its next slot planned anew; `None` where somebody else did, or it is gone."""
-    next_run_at = job.schedule.next(now) if job.enabled else None
+    next_run_at = job.timetable.next(now) if job.enabled else None
     values = {
         "id": job.id,
         "now": to_text(max(now, job.updated_at + timedelta(milliseconds=1))),
