@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from typing_extensions import override
 
 from claude_runner import budgets, jobs, runs
 from claude_runner.agent import Listener, Order, Stop
@@ -37,6 +38,7 @@ class NotingClock(FakeClock):
         super().__init__()
         self.paused = asyncio.Event()
 
+    @override
     async def pause(self, event: asyncio.Event, seconds: float) -> None:
         self.paused.set()
         await super().pause(event, seconds)

@@ -175,7 +175,7 @@ async def test_full_is_plainly_warned_of(owner: Owner) -> None:
 
 async def test_that_budgets_stop_nothing_is_said(owner: Owner) -> None:
     said = text_of(await owner.see())
-    assert "From 80 % on, the overview warns. Nothing is stopped yet" in said
+    assert "From 80 % on, the overview warns. Once a budget is used up, runs that go on are stopped" in said
     assert "$0.00 spent today" in said
 
 
