@@ -190,7 +190,7 @@ async def _act(_order: Order, listener: Listener, _stop: Stop) -> Ending:
     happened(EventKind.NOTICE, {"notice": TEXT, "message": TEXT})
     happened(EventKind.RETRY, {"error": TEXT, "error_status": TEXT, "attempt": TEXT, "max_retries": TEXT})
     happened(EventKind.RESULT, {"turns": TEXT, "is_error": True, "subtype": TEXT})
-    return Ending(State.ERROR, output=TEXT, error=TEXT, reason="overloaded", tokens=Tokens(1, 2))
+    return Ending(State.ERROR, output=TEXT, error=TEXT, reason="agent_crashed", tokens=Tokens(1, 2))
 
 
 async def _receive(app: App) -> tuple[str, str]:

@@ -49,7 +49,7 @@ class LedRun:
     def finish(self, output: str = "done") -> None:
         self.over.set_result(Ending(State.FINISHED, output=output, cost_usd=0.02))
 
-    def fail(self, error: str, reason: str = "overloaded") -> None:
+    def fail(self, error: str, reason: str = "agent_crashed") -> None:
         self.over.set_result(Ending(State.ERROR, error=error, reason=reason))
 
 
