@@ -89,7 +89,8 @@ def use_of(c: sqlite3.Connection, run: Run, ending: Ending) -> Use:
     """Add what the attempt used to what those before it had."""
     kept, said = ({}, {}) if run.attempt <= 1 else runs.usage_before(c, run)
     if ending.tokens is None:  # all that is known of it was written while it went on
-        return Use(None, run.cost_usd, kept or None, said or None)
+        cost = run.cost_usd if ending.cost_usd is None else ending.cost_usd
+        return Use(None, cost, kept or None, said or None)
     if run.attempt <= 1:
         return Use(ending.tokens, ending.cost_usd, ending.model_usage, ending.session_usage)
     tokens, cost = ending.tokens, ending.cost_usd

@@ -219,7 +219,7 @@ class Runner:
                 runs.grant(c, run, recorder.granted)
             runs.close_calls(c, run, calls)
             runs.append(c, run.id, run.attempt, events)
-            cost = recorder.cost_usd if ending.tokens is None else ending.cost_usd
+            cost = recorder.cost_usd if ending.tokens is None and ending.cost_usd is None else ending.cost_usd
             ended = conclude(c, run, replace(ending, tokens=ending.tokens or tokens, cost_usd=cost), now)
             if ended and ending.reason == "budget" and watch is not None and watch.met is not None:
                 settle(c, run, watch.met, now)

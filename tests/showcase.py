@@ -98,7 +98,9 @@ async def showcase(home: Path) -> AsyncIterator[Showcase]:
     environment = {"HOME": str(home), "ANTHROPIC_API_KEY": "sk-ant-of-the-showcase"}
     settings = on_free_port(Settings(home=home, environment=environment, shutdown_grace_seconds=0.1))
     async with open_app(settings, agent=agent, clock=clock) as app:
-        await app.stored.change({"job_defaults": {"max_retries": 0}})  # what fails is over, and can be looked at
+        await app.stored.change(
+            {"job_defaults": {"max_retries": 0}}
+        )  # what fails is over, and can be looked at
         await _decide(app)
         await _add_servers(app)
         hooks = await _receive(app, clock)
