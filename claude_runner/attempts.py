@@ -54,8 +54,10 @@ def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> 
     policy = rules_of(c, job)
     use = use_of(c, run, ending)
     begun = ending.state is State.ERROR and runs.has_begun(c, run)
-    retry = None if run.superseded else decide(run, ending, policy, now, random.random, has_begun=begun)
-    _heed(c, run, ending, retry, now)
+    retry = decide(run, ending, policy, now, random.random, has_begun=begun)
+    if retry is not None and runs.is_superseded(c, run.id):  # meanwhile
+        retry = None
+    _heed(c, run, ending, retry, use, now)
     if retry is not None:
         return _park(c, run, ending, retry, use, now)
     said = ending.output if ending.output is not None else runs.text_so_far(c, run.id) or None
@@ -140,17 +142,23 @@ def _park(c: sqlite3.Connection, run: Run, ending: Ending, retry: Retry, use: Us
     return runs.park(c, run, parking)
 
 
-def _heed(c: sqlite3.Connection, run: Run, ending: Ending, retry: Retry | None, now: datetime) -> None:
+def _heed(
+    c: sqlite3.Connection, run: Run, ending: Ending, retry: Retry | None, use: Use, now: datetime
+) -> None:
     """Hold the other runs back where they would be refused as this one was; let them go where a model has answered."""
     if run.rehearsal:
         return
     kind = _HOLDS.get(ending.reason or "")
     if kind is None:
-        if ending.tokens is not None and ending.tokens.output:
+        if use.tokens is not None and use.tokens.output > run.tokens.output:
             holds.lift_those_of_the_model(c)
         return
     until = holds.look_again_at(c, kind, now)
-    if kind is HoldKind.USAGE_LIMIT:
+    if kind is not HoldKind.USAGE_LIMIT:
+        since_then = holds.since(c, kind)
+        if since_then is not None and run.started_at is not None and run.started_at <= since_then:
+            return  # it had begun before they were held back, so it is not another one in a row
+    else:
         until = ending.resets_at or (until if retry is None else retry.not_before)
     held = holds.hold(c, kind, max(until, now), ending.error or kind, now)
     if held.streak == 1:

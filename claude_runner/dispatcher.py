@@ -136,12 +136,18 @@ class Dispatcher:
 
     async def _ask_others(self, run_id: str) -> Run:
         patience = self._clock.elapsed() + PATIENCE_SECONDS
+        asked = 0
         with self._hub.subscribe(Topic.RUNS) as changes:
-            self._hub.publish(Topic.CANCEL, run_id)
             while True:
                 run = await self._runs.get(run_id)
                 if run.state.is_final:
                     return run
+                if run.state is State.PENDING:  # its attempt has failed meanwhile, and it waits for another
+                    await self._runs.cancel_pending(run_id, CANCELLED.error, self._clock.now())
+                    continue
+                if run.attempt != asked:
+                    asked = run.attempt
+                    self._hub.publish(Topic.CANCEL, run_id)
                 left = patience - self._clock.elapsed()
                 if left <= 0:
                     raise ConflictError(
@@ -155,7 +161,12 @@ class Dispatcher:
         while True:
             await wanted.changed.wait()
             for change in wanted.take():
-                await self._stop(change.key, wait=False)
+                try:
+                    await self._stop(change.key, wait=False)
+                except (
+                    RunnerError
+                ) as error:  # whoever asked sees that it goes on; the others are still heeded
+                    log.warning("run %s: could not be stopped: %s", change.key, error)
 
     async def _claim(self, changes: Subscription) -> None:
         """Start pending runs as places and the start gate allow."""

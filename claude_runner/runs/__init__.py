@@ -12,7 +12,7 @@ from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, rep
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._inserts import insert, insert_all, new_ids
-from claude_runner.runs._open import Open, open_of_job, supersede, unfinished
+from claude_runner.runs._open import Open, is_superseded, open_of_job, supersede, unfinished
 from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._queries import Heard, RunHits, RunQuery, last_heard
 from claude_runner.runs._records import (
@@ -105,6 +105,7 @@ __all__ = [
     "head",
     "insert",
     "insert_all",
+    "is_superseded",
     "last_heard",
     "latest_of",
     "new_ids",

@@ -73,6 +73,12 @@ def supersede(c: sqlite3.Connection, job_id: str, error: str, now: datetime) -> 
     return [str(row["id"]) for row in c.execute(_SUPERSEDE, values)]
 
 
+def is_superseded(c: sqlite3.Connection, run_id: str) -> bool:
+    """Tell whether a newer run takes the place of this one."""
+    row = c.execute("SELECT superseded FROM runs WHERE id = :id", {"id": run_id}).fetchone()
+    return row is not None and bool(row["superseded"])
+
+
 def cancel_pending_of_webhook(
     c: sqlite3.Connection, webhook_id: str, error: str, now: datetime
 ) -> tuple[str, ...]:

@@ -1,0 +1,183 @@
+"""What an attempt's end means for the others: who waits, who is let go, and that a run that waits can be ended."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_runner import holds
+from claude_runner.agent import Listener, Order, Stop
+from claude_runner.app import App, open_app
+from claude_runner.attempts import conclude
+from claude_runner.config import Settings
+from claude_runner.dispatcher import PATIENCE_SECONDS
+from claude_runner.holds import HoldKind
+from claude_runner.hub import Topic
+from claude_runner.runs import Ending, EventKind, NewRun, State, Tokens, Trigger
+from tests.parts import Parts, open_parts
+from tests.support import FakeAgent, FakeClock, ended, running, settled, until
+
+OVERLOADED = Ending(State.ERROR, reason="overloaded", error="no room", tokens=Tokens(10, 1), cost_usd=0.01)
+REFUSED = Ending(State.ERROR, reason="not_signed_in", error="sign in", tokens=Tokens())
+MINUTE = timedelta(minutes=1)
+SAID = "half a sen"
+
+
+class Together(FakeAgent):
+    """Lets runs go on until so many of them do, and then fail all at once."""
+
+    def __init__(self, how_many: int, ending: Ending) -> None:
+        super().__init__(self._with_others)
+        self._barrier = asyncio.Barrier(how_many)
+        self._ending = ending
+
+    async def _with_others(self, _order: Order, listener: Listener, _stop: Stop) -> Ending:
+        listener.started()
+        await self._barrier.wait()
+        return self._ending
+
+
+class Deaf(FakeAgent):
+    """Fails, as it would have, just when it is to stop."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(self._fail)
+        self._ending = ending
+
+    async def _fail(self, _order: Order, listener: Listener, stop: Stop) -> Ending:
+        listener.started()
+        listener.happened(EventKind.TEXT, {"block": 1, "text": SAID})
+        await stop.requested.wait()
+        return self._ending
+
+
+async def pending(app: App, **changes: Any) -> str:
+    return await app.runs.add(NewRun("go", Trigger.WEBHOOK, **changes), app.clock.now())
+
+
+async def held(app: App) -> tuple[holds.Hold, ...]:
+    return await app.database.read(lambda c: holds.current(c, app.clock.now()))
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    async with open_parts(tmp_path / "jobs.db") as parts:
+        yield parts
+
+
+# Runs that wait for another attempt
+
+
+async def test_a_run_whose_attempt_fails_while_it_is_cancelled_is_cancelled(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_app(Settings(home=tmp_path), agent=Deaf(OVERLOADED), clock=clock) as app:
+        run_id = await pending(app)
+        await running(app, run_id, said=SAID)
+        cancelled = await app.dispatcher.cancel(run_id)
+        assert (cancelled.state, cancelled.reason, cancelled.cost_usd) == (State.CANCELLED, "cancelled", 0.01)
+        clock.move(MINUTE)
+        assert await app.runs.get(run_id) == cancelled
+
+
+async def test_a_run_whose_attempt_fails_while_another_process_cancels_it_is_cancelled(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    settings = Settings(home=tmp_path)
+    async with (
+        open_app(settings, agent=Deaf(OVERLOADED), clock=clock) as app,
+        open_app(settings, agent=FakeAgent(), clock=clock) as other,
+    ):
+        run_id = await pending(app)
+        await running(app, run_id, said=SAID)
+        assert (await other.dispatcher.cancel(run_id)).state is State.CANCELLED
+    assert clock.elapsed() < PATIENCE_SECONDS
+
+
+async def test_a_run_whose_place_is_taken_is_not_tried_again(tmp_path: Path, clock: FakeClock) -> None:
+    async with open_app(Settings(home=tmp_path), agent=Deaf(OVERLOADED), clock=clock) as app:
+        run_id = await pending(app)
+        await running(app, run_id, said=SAID)
+        await app.database.write(lambda c: c.execute("UPDATE runs SET superseded = 1").fetchall())
+        app.hub.publish(Topic.CANCEL, run_id)
+        assert (await ended(app, run_id)).state is State.ERROR
+
+
+async def test_an_attempt_that_was_given_up_parks_nothing(parts: Parts) -> None:
+    run = await parts.claimed()
+    late = replace(run, attempt=run.attempt - 1)
+    assert not await parts.database.write(lambda c: conclude(c, late, OVERLOADED, parts.clock.now()))
+    assert await parts.runs.get(run.id) == run
+
+
+async def test_a_run_that_somebody_deleted_by_hand_keeps_nobody_from_stopping_another(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    agent = FakeAgent()
+    agent._act = agent.wait_for_stop
+    settings = Settings(home=tmp_path)
+    async with (
+        open_app(settings, agent=agent, clock=clock) as app,
+        open_app(settings, agent=FakeAgent(), clock=clock) as other,
+    ):
+        gone, stays = await pending(app), await pending(app)
+        await running(app, gone, said=SAID)
+        await running(app, stays, said=SAID)
+        await app.database.write(lambda c: c.execute("DELETE FROM runs WHERE id = ?", (gone,)).fetchall())
+        app.hub.publish(Topic.CANCEL, gone)
+        assert (await other.dispatcher.cancel(stays)).state is State.CANCELLED
+
+
+# Who waits
+
+
+async def test_runs_that_are_refused_together_are_refused_once(tmp_path: Path, clock: FakeClock) -> None:
+    settings = Settings(home=tmp_path, environment={"HOME": str(tmp_path / "owner")})
+    async with open_app(settings, agent=Together(2, REFUSED), clock=clock) as app:
+        refused = [await pending(app) for _ in range(2)]
+        for each in refused:
+            await ended(app, each)
+        [hold] = await held(app)
+    assert (hold.kind, hold.streak) == (HoldKind.NOT_SIGNED_IN, 1)
+    assert hold.until == clock.now() + MINUTE
+
+
+async def test_what_a_session_used_before_is_no_answer_of_a_model(tmp_path: Path, clock: FakeClock) -> None:
+    usage = {
+        "m": {
+            "inputTokens": 10,
+            "outputTokens": 1,
+            "cacheReadInputTokens": 0,
+            "cacheCreationInputTokens": 0,
+            "costUSD": 0.01,
+            "costBasis": "list",
+        }
+    }
+    failed = replace(OVERLOADED, session_usage=usage, model_usage=usage)
+
+    async def fail(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+        listener.happened(EventKind.TEXT, {"block": 1, "text": SAID})
+        return failed
+
+    async with open_app(Settings(home=tmp_path), agent=FakeAgent(fail), clock=clock) as app:
+        run = await settled(app, await pending(app))
+        now = clock.now()
+        await app.database.write(
+            lambda c: holds.hold(c, HoldKind.BILLING, now + timedelta(hours=9), "the bill", now)
+        )
+        await app.database.write(lambda c: c.execute("UPDATE runs SET trigger = 'manual'").fetchall())
+        assert run.not_before is not None
+        clock.move(run.not_before - now + timedelta(seconds=1))
+        app.hub.publish(Topic.RUNS, run.id)
+
+        async def tried() -> bool:
+            again = await app.runs.get(run.id)
+            return again.attempt == 2 and again.state is State.PENDING
+
+        await until(tried, app, Topic.RUNS)
+        assert [hold.kind for hold in await held(app)] == [HoldKind.BILLING]
+        assert (await app.runs.get(run.id)).tokens == Tokens(10, 1)
