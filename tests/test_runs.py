@@ -481,3 +481,11 @@ async def test_what_the_engine_asks_time_and_again_looks_at_open_runs_alone(
     steps = [detail for *_, detail in plan if "INDEX runs" in detail or "SCAN" in detail]
     assert steps
     assert all("INDEX runs_open" in step for step in steps), steps
+
+
+async def test_whatever_waits_is_not_read_to_find_what_may_start(parts: Parts) -> None:
+    plan = await parts.sql(
+        f"EXPLAIN QUERY PLAN {_statements._CLAIM}", now="", worker="", session_id="", held=0
+    )
+    [search] = [detail for *_, detail in plan if "waiting" in detail]
+    assert "COVERING INDEX runs_open" in search

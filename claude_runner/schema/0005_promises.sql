@@ -41,6 +41,11 @@ ALTER TABLE runs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN resumes INTEGER NOT NULL DEFAULT 0 CHECK (resumes IN (0, 1));
 ALTER TABLE runs ADD COLUMN session_usage TEXT;
 
+-- Where many wait that may not start, the next that may is found without reading any of them.
+DROP INDEX runs_open;
+CREATE INDEX runs_open ON runs (state, created_at, id, not_before, trigger, rehearsal, alone, parent_run_id, job_id)
+    WHERE state IN ('pending', 'running');
+
 -- What holds all runs back that nobody started by hand: the owner, or an endpoint that would refuse each in turn.
 CREATE TABLE holds (
     kind   TEXT PRIMARY KEY CHECK (kind IN ('paused', 'not_signed_in', 'billing', 'usage_limit')),
