@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -80,6 +80,29 @@ async def test_our_copy_of_sessions_keeps_what_the_sdk_asks_of_one(tmp_path: Pat
             return Apart(KeptSessions(Transcripts(parts.database, parts.clock)))
 
         await run_session_store_conformance(emptied)
+
+
+WISH = {"uuid": "2", "message": {"content": [{"type": "text"}, {"type": "tool_use", "id": "call"}, "?"]}}
+
+
+async def test_a_call_waits_until_the_wish_for_it_is_kept() -> None:
+    sessions = KeptSessions(InMemory())
+    waiting = asyncio.create_task(sessions.until_kept("call"))
+    key: Any = {"session_id": "s"}
+    for entry in ({"uuid": "1"}, {"uuid": "3", "message": {"content": "call"}}, {"uuid": "4", "message": 5}):
+        await sessions.append(key, [cast(Any, entry)])
+        assert not waiting.done()
+    await sessions.append(key, [cast(Any, WISH)])
+    await waiting
+    await sessions.until_kept("call")
+
+
+async def test_no_second_call_waits_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("claude_runner.agent._sessions.PATIENCE_SECONDS", 0.01)
+    sessions = KeptSessions(InMemory())
+    await sessions.until_kept("call")
+    monkeypatch.setattr("claude_runner.agent._sessions.PATIENCE_SECONDS", 1000)
+    await sessions.until_kept("another")
 
 
 async def test_a_session_goes_on_from_our_copy_in_another_folder_and_tells_what_each_attempt_used(

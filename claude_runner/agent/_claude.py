@@ -22,6 +22,7 @@ from claude_runner.agent._options import StderrTail, options_of, pid_file, shell
 from claude_runner.agent._prices import FREE, rates_of
 from claude_runner.agent._protocol import Listener, Order, Stop
 from claude_runner.agent._servers import missing_servers
+from claude_runner.agent._sessions import KeptSessions
 from claude_runner.config import Settings
 from claude_runner.processes import end_leftovers
 from claude_runner.runs import Ending, State
@@ -62,8 +63,9 @@ class ClaudeAgent:
             self._launcher = write_launcher(self._settings.state, self._cli)
         async with self._workspace(order) as workspace:
             stderr = StderrTail()
-            options = options_of(order, self._settings, self._launcher, workspace, stderr.note)
-            options.hooks = hooks_for(listener)
+            sessions = None if order.transcripts is None else KeptSessions(order.transcripts)
+            options = options_of(order, self._settings, self._launcher, workspace, sessions, stderr.note)
+            options.hooks = hooks_for(listener, sessions)
             return await _Conversation(order, options, stderr, listener, pid_file(workspace)).hold(stop)
 
     async def end_leftovers(self, run_ids: Collection[str]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from claude_runner.agent._protocol import Listener
+from claude_runner.agent._sessions import KeptSessions
 from claude_runner.agent._texts import readable, storable
 from claude_runner.runs import Verdict, text_of
 
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
 SECONDS: Final = 30.0  # longer than a database waits for another program's lock
 
 
-def hooks_for(listener: Listener) -> "dict[HookEvent, list[HookMatcher]]":
-    """Return the hooks through which a listener hears of every call."""
+def hooks_for(listener: Listener, sessions: KeptSessions | None) -> "dict[HookEvent, list[HookMatcher]]":
+    """Return the hooks through which a listener hears of every call.
+
+    Args:
+        listener: Whom they tell.
+        sessions: Where the session is kept, if it is; no call is made before it is in there.
+    """
     from claude_agent_sdk import HookMatcher  # noqa: PLC0415 - half a second that only a run needs
 
     async def before(call: Any, _use_id: str | None, _context: Any) -> Any:
         why = await listener.calling(call["tool_use_id"], call["tool_name"], storable(call["tool_input"]))
         if why is None:
+            if sessions is not None:
+                await sessions.until_kept(call["tool_use_id"])
             return {}
         refusal = {"permissionDecision": "deny", "permissionDecisionReason": why}
         return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **refusal}}

@@ -13,7 +13,7 @@ from claude_runner.agent._environment import environment_of, kept, secrets_of
 from claude_runner.agent._prices import is_listed
 from claude_runner.agent._protocol import Order
 from claude_runner.agent._sandbox import sandbox_settings
-from claude_runner.agent._sessions import store_of
+from claude_runner.agent._sessions import KeptSessions, as_store
 from claude_runner.agent._shell import write_shell
 from claude_runner.config import CHECKOUT, Settings
 from claude_runner.permissions import Profile
@@ -46,6 +46,7 @@ def options_of(
     settings: Settings,
     launcher: Path,
     workspace: Path,
+    sessions: KeptSessions | None,
     note: Callable[[str], None],
 ) -> "ClaudeAgentOptions":
     """Return the options of a run, for which a program is written to start its shell commands with.
@@ -55,6 +56,7 @@ def options_of(
         settings: The server's.
         launcher: What to start: the CLI under its guard.
         workspace: A folder of the run's own, for temporary files.
+        sessions: Where a copy of its session is kept, if it is.
         note: Takes each line of the CLI's standard error.
     """
     from claude_agent_sdk import ClaudeAgentOptions  # noqa: PLC0415 - half a second that only a run needs
@@ -79,8 +81,8 @@ def options_of(
         mcp_servers={} if order.mcp_config is None else order.mcp_config,
         session_id=None if order.resumes else order.session_id,
         resume=order.session_id if order.resumes else None,
-        session_store=store_of(order.transcripts),
-        session_store_flush="batched" if order.transcripts is None else "eager",
+        session_store=as_store(sessions),
+        session_store_flush="batched" if sessions is None else "eager",
         max_budget_usd=_bound(order, variables),
         extra_args={} if order.kept else {"no-session-persistence": None},
         max_turns=MAX_TURNS,
