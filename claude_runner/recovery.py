@@ -1,6 +1,7 @@
 """Looks after the runs whose server process died: first their processes are ended, then their rows.
 
-What becomes of each is what its job's rules say of a crash. Pending runs need no recovery.
+What becomes of each is what its job's rules say of a crash. Pending runs need no recovery. What is kept of sessions for
+runs to go on in is deleted where none does any more.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from claude_runner.config import Clock
 from claude_runner.db import Database
 from claude_runner.hub import Hub, Topic
 from claude_runner.leader import Workers
-from claude_runner.runs import Ending, State
+from claude_runner.runs import Ending, State, Transcripts
 
 EVERY_SECONDS: Final = 30
 ENDING: Final = Ending(
@@ -35,6 +36,7 @@ class Recovery:
         self._clock = clock
         self._agent = agent
         self._workers = workers
+        self._transcripts = Transcripts(database, clock)
 
     async def recover(self) -> None:
         """End the runs of workers that are no more, once nothing of them is left."""
@@ -59,5 +61,6 @@ class Recovery:
             await self._clock.pause(never, EVERY_SECONDS)
             try:
                 await self.recover()
+                await self._transcripts.sweep()
             except Exception:
                 log.exception("could not look for lost runs; trying again later")

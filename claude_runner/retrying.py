@@ -18,6 +18,9 @@ SPREAD: Final = 0.2  # of a pause, by chance, so that runs that failed together 
 AFTER_A_RESET: Final = timedelta(seconds=60)  # within which runs that waited for the same limit go on
 LONGEST_LIMIT: Final = timedelta(hours=24)  # of a usage limit that does not say when it is over
 RUSH: Final = timedelta(seconds=1)
+# A run that goes on when its server dies may be what it dies of: it is taken up less and less soon, then not at all.
+AT_ONCE: Final = 5  # attempts after which the next follows at once
+MOST_ATTEMPTS: Final = 20
 
 
 class When(StrEnum):
@@ -67,7 +70,13 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             timedelta(hours=1),
             blameless=True,
         ),
-        "server_stopped": Rule(When.BY_POLICY, "the run itself had not failed", blameless=True),
+        "server_stopped": Rule(
+            When.BY_POLICY,
+            "the run itself had not failed",
+            timedelta(seconds=30),
+            timedelta(minutes=15),
+            blameless=True,
+        ),
         "not_signed_in": _never("somebody must sign in; the other runs wait for that", blameless=True),
         "billing": _never("somebody must see to the bill; the other runs wait for that", blameless=True),
         "budget": _never("it would only cost more", blameless=True),
@@ -142,7 +151,7 @@ def decide(
         case When.AT_RESET:
             return _at_reset(run, ending, rule, now, chance(), has_begun)
         case When.BY_POLICY:
-            return _by_policy(run, policy, now, has_begun)
+            return _by_policy(run, rule, policy, now, has_begun)
 
 
 def is_blameless(reason: str | None) -> bool:
@@ -188,18 +197,19 @@ def _at_reset(
     )
 
 
-def _by_policy(run: Run, policy: Policy, now: datetime, has_begun: bool) -> Retry | None:  # noqa: FBT001 - as decided
-    match policy.on_crash:
-        case OnCrash.RESUME if has_begun:
-            return Retry(
-                now, resumes=True, retries=run.retries, said="it goes on where it was, as its job's rules say"
-            )
-        case OnCrash.RESUME | OnCrash.RETRY:
-            return Retry(
-                now, resumes=False, retries=run.retries, said="it begins anew, as its job's rules say"
-            )
-        case _:
-            return None
+def _by_policy(
+    run: Run,
+    rule: Rule,
+    policy: Policy,
+    now: datetime,
+    has_begun: bool,  # noqa: FBT001 - as decided
+) -> Retry | None:
+    if policy.on_crash in {None, OnCrash.FAIL} or run.attempt >= MOST_ATTEMPTS:
+        return None
+    pause = timedelta() if run.attempt <= AT_ONCE else _pause(rule, run.attempt - AT_ONCE - 1)
+    resumes = has_begun and policy.on_crash is OnCrash.RESUME
+    said = "it goes on where it was" if resumes else "it begins anew"
+    return Retry(now + pause, resumes, run.retries, f"{said}, as its job's rules say")
 
 
 def _pause(rule: Rule, times: int) -> timedelta:

@@ -46,8 +46,18 @@ class Runs:
         self._hub = hub
 
     async def add(self, run: NewRun, now: datetime) -> str:
-        """Store a pending run, wake whoever executes runs, and return its id."""
-        run_id = await self._db.write(lambda c: _inserts.insert(c, run, now))
+        """Store a pending run, wake whoever executes runs, and return its id.
+
+        Raises:
+            NotFoundError: The job whose run it is to be has been deleted.
+        """
+
+        def write(c: sqlite3.Connection) -> str | None:
+            return _inserts.insert(c, run, now) if _inserts.has_its_job(c, run) else None
+
+        run_id = await self._db.write(write)
+        if run_id is None:
+            raise NotFoundError(f"job {run.job_id} has been deleted", field="job_id")
         self._hub.publish(Topic.RUNS, run_id)
         return run_id
 

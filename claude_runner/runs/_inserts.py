@@ -19,6 +19,7 @@ _INSERT: Final = """
         :parent_run_id, :root_run_id, :depth, :not_before, :reason, :profile, :commands, :webhook_id, :alone,
         :max_cost_usd)
 """
+_JOB: Final = "SELECT 1 FROM jobs WHERE id = :job_id AND removed_at IS NULL"
 _INSERT_IF_NEW: Final = f"{_INSERT} ON CONFLICT (id) DO NOTHING RETURNING id"
 
 
@@ -28,6 +29,11 @@ def insert(c: sqlite3.Connection, run: NewRun, now: datetime) -> str:
         row = c.execute(_INSERT_IF_NEW, _values(run, now, secrets.token_hex(6))).fetchone()
         if row is not None:
             return str(row["id"])
+
+
+def has_its_job(c: sqlite3.Connection, run: NewRun) -> bool:
+    """Tell whether the job whose run it is to be is still there, if it is anyone's."""
+    return run.job_id is None or c.execute(_JOB, {"job_id": run.job_id}).fetchone() is not None
 
 
 def insert_all(c: sqlite3.Connection, new: Iterable[tuple[str, NewRun, datetime]]) -> None:

@@ -16,6 +16,10 @@ _LOAD = "SELECT entry FROM transcripts WHERE session_id = :session_id AND subpat
 _SUBPATHS = """
     SELECT DISTINCT subpath FROM transcripts WHERE session_id = :session_id AND subpath <> '' ORDER BY subpath
 """
+_SWEEP = """
+    DELETE FROM transcripts WHERE session_id NOT IN
+        (SELECT session_id FROM runs WHERE state IN ('pending', 'running') AND session_id IS NOT NULL)
+"""
 
 
 class Transcripts:
@@ -53,6 +57,15 @@ class Transcripts:
         """Return the paths other than "" for which something is kept."""
         rows = await self._db.read(lambda c: c.execute(_SUBPATHS, {"session_id": session_id}).fetchall())
         return [row["subpath"] for row in rows]
+
+    async def sweep(self) -> None:
+        """Delete what is kept of sessions that no run goes on in, such as of one that was cancelled while it waited."""
+
+        def write(c: sqlite3.Connection) -> None:
+            c.execute(_SWEEP)
+
+        if await self._db.read(lambda c: c.execute("SELECT 1 FROM transcripts LIMIT 1").fetchone()):
+            await self._db.write(write, durable=False)
 
 
 def forget_transcript(c: sqlite3.Connection, session_id: str) -> None:
