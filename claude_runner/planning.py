@@ -1,15 +1,16 @@
 """What is to become of a job's slots that have come: pure arithmetic, decided before anything is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from claude_runner.db import to_text
-from claude_runner.jobs import CatchUp, Due, Fate, Occurrence, Policy
-from claude_runner.schedule import Schedule
+from claude_runner.jobs import CatchUp, Due, Fate, Occurrence, Pause, Policy
+from claude_runner.schedule import Timetable
 
+_INSTANT: Final = timedelta.resolution
 LATE: Final = timedelta(seconds=60)  # a slot that runs later than this was caught up
 COUNTED: Final = (
     100  # slots that are counted, or caught up, one by one; of more it is only said that there were more
@@ -23,44 +24,50 @@ class Plan(NamedTuple):
     """What is to become of a job's slots that have come.
 
     Attributes:
-        slots: Those that are run, if nothing is in their way, in their order.
-        missed: Those before them that are not run any more.
+        paused: Those of a pause that has ended since.
+        slots: Those after it that are run, if nothing is in their way, in their order.
+        passed_over: The others after it, missed or in a blackout, in their order.
+        all_of_them: Every slot after it, for when none of them may run; `None` for no slot.
         following: The next one, to be looked at when it comes.
-        all_of_them: Every slot that has come, for when none of them may run.
     """
 
+    paused: Occurrence | None
     slots: tuple[Occurrence, ...]
-    missed: Occurrence | None
+    passed_over: tuple[Occurrence, ...]
+    all_of_them: Occurrence | None
     following: datetime | None
-    all_of_them: Occurrence
 
 
 def plan_slots(due: Due, now: datetime, policy: Policy) -> Plan:
     """Decide what becomes of a job's slots that have come.
 
     A slot on time runs, and the one after it is looked at next, even if that has come as well. Of the slots that came
-    while no server was at work those are caught up that the job's rules want, and the others are missed.
+    while no server was at work those are caught up that the job's rules want, and the others are missed. Those in a
+    pause, even if it has ended, or in a blackout are skipped.
     """
-    slot, schedule = due.slot, due.job.schedule
-    if now - slot <= LATE:
-        run = Occurrence(slot, Fate.RAN)
-        return Plan((run,), None, schedule.next(slot), run)
-    latest = schedule.latest(slot, now) or slot
-    wanted = _wanted(schedule, slot, latest, now, policy)
-    missed = None
-    if not wanted or wanted[0] != slot:
-        last = (
-            schedule.latest(slot - timedelta(seconds=1), wanted[0] - timedelta(seconds=1))
-            if wanted
-            else latest
-        )
-        missed = replace(_together(schedule, slot, last or slot), reason=_why(policy))
-    return Plan(
-        tuple(_run_at(each, now) for each in wanted),
-        missed,
-        schedule.next(now),
-        _together(schedule, slot, latest),
-    )
+    table, slot = due.job.timetable, due.slot
+    on_time = now - slot <= LATE
+    latest = slot if on_time else table.latest(slot, now) or slot
+    following = table.next(slot if on_time else now)
+    paused, first = _in_pause(table, slot, latest, due.job.pause, now)
+    if first is None:
+        return Plan(paused, (), (), None, following)
+    wanted = _wanted(table, first, latest, now, policy)
+    passed_over = _passed_over(table, first, latest, wanted, _why(policy))
+    runs = tuple(_run_at(each, now) for each in wanted)
+    return Plan(paused, runs, tuple(passed_over), _together(table, first, latest), following)
+
+
+def _in_pause(
+    table: Timetable, first: datetime, latest: datetime, pause: Pause | None, now: datetime
+) -> tuple[Occurrence | None, datetime | None]:
+    """Return the slots of a pause that has ended, and the first one after it that has come."""
+    if pause is None or pause.until is None or not first < pause.until <= now:
+        return None, first
+    last = table.latest(first, min(latest, pause.until - _INSTANT)) or first
+    skipped = replace(_together(table, first, last), fate=Fate.SKIPPED_PAUSED, reason=pause.sentence)
+    following = table.next(last)
+    return skipped, following if following is not None and following <= latest else None
 
 
 def jitter(job_id: str, slot: datetime, seconds: int) -> timedelta:
@@ -74,28 +81,47 @@ def apart(place: int) -> timedelta:
 
 
 def _wanted(
-    schedule: Schedule, first: datetime, latest: datetime, now: datetime, policy: Policy
+    table: Timetable, first: datetime, latest: datetime, now: datetime, policy: Policy
 ) -> Sequence[datetime]:
     """Return the slots that are run of those from the first to the latest, in their order."""
-    if now - latest <= LATE and policy.catch_up is not CatchUp.ALL:
-        return [latest]
-    match policy.catch_up:
-        case CatchUp.NONE:
-            return []
-        case CatchUp.ALL:
-            return _all_within(schedule, first, latest, now - timedelta(minutes=policy.catch_up_minutes or 0))
-        case _:
-            return [latest]
+    if table.blackout_at(latest) is None:
+        newest: datetime | None = latest
+    else:
+        newest = table.latest_open(first - _INSTANT, latest)
+    if newest is None:
+        return []
+    if policy.catch_up is CatchUp.ALL:
+        return _all_within(table, first, newest, now - timedelta(minutes=policy.catch_up_minutes or 0))
+    return [] if policy.catch_up is CatchUp.NONE and now - newest > LATE else [newest]
 
 
-def _all_within(schedule: Schedule, first: datetime, latest: datetime, since: datetime) -> Sequence[datetime]:
+def _all_within(table: Timetable, first: datetime, newest: datetime, since: datetime) -> Sequence[datetime]:
     """Return the newest slots from an instant on, as many as are counted at most."""
     slots: list[datetime] = []
-    slot: datetime | None = latest
+    slot: datetime | None = newest
     while slot is not None and slot >= max(first, since) and len(slots) < COUNTED:
         slots.append(slot)
-        slot = schedule.latest(first - timedelta(seconds=1), slot - timedelta(seconds=1))
+        slot = table.latest_open(first - _INSTANT, slot - _INSTANT)
     return slots[::-1]
+
+
+def _passed_over(
+    table: Timetable, first: datetime, latest: datetime, wanted: Sequence[datetime], why: str
+) -> Iterator[Occurrence]:
+    """Yield what becomes of the slots that are not run; every open one from the first that is wanted on is."""
+    for stretch in table.stretches(first, latest + _INSTANT):
+        end = stretch.end if stretch.blackout is not None or not wanted else min(stretch.end, wanted[0])
+        begin = first if stretch.start == first else table.next(stretch.start - _INSTANT)
+        if begin is None or begin >= end:
+            continue
+        last = table.latest(begin, end - _INSTANT) or begin
+        together = _together(table, begin, last)
+        if stretch.blackout is None:
+            yield replace(together, reason=why)
+        else:
+            yield replace(
+                together, fate=Fate.SKIPPED_BLACKOUT, reason=f"it came in the blackout '{stretch.blackout}'"
+            )
 
 
 def _run_at(slot: datetime, now: datetime) -> Occurrence:
@@ -105,12 +131,9 @@ def _run_at(slot: datetime, now: datetime) -> Occurrence:
     return Occurrence(slot, Fate.CAUGHT_UP, f"{_spoken(late)} late: {NOBODY}")
 
 
-def _together(schedule: Schedule, first: datetime, last: datetime) -> Occurrence:
+def _together(table: Timetable, first: datetime, last: datetime) -> Occurrence:
     """Return one occurrence for the slots from the first to the last."""
-    slots = [first]
-    while len(slots) <= COUNTED and (following := schedule.next(slots[-1])) is not None and following <= last:
-        slots.append(following)
-    count = len(slots) if len(slots) <= COUNTED else None
+    count = max(1, table.count(first, last + _INSTANT))
     return Occurrence(first, Fate.MISSED, until=last if last != first else None, count=count)
 
 

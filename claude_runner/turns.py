@@ -1,6 +1,7 @@
 """A job's turn: its slot is taken, and becomes a run or a sentence about why it did not, in one transaction."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -53,27 +54,44 @@ class Turn:
             return done
         if self.job.pause is not None and not self.job.is_paused(self.now):
             jobs.resume(c, self.job.id)
-        if (skipped := self._not_now(c, plan)) is not None:
-            jobs.record_skip(c, self.job.id, skipped)
+        if plan.paused is not None:
+            jobs.record_skip(c, self.job.id, plan.paused)
+        if plan.all_of_them is None:
             return done
-        if plan.missed is not None:
-            jobs.record(c, self.job.id, plan.missed)
-            telling.on_missed(c, self.job, plan.missed, self.now)
-            done.told = True
-        for place, slot in enumerate(plan.slots):
-            self._run(c, slot, done, place if len(plan.slots) > 1 else None)
+        if (why := self._not_now(c, plan)) is not None:
+            fate, reason = why
+            jobs.record_skip(c, self.job.id, replace(plan.all_of_them, fate=fate, reason=reason))
+            done.told = fate is Fate.SKIPPED_BUDGET
+            return done
+        self._take(c, plan, done)
         return done
 
-    def _not_now(self, c: sqlite3.Connection, plan: Plan) -> Occurrence | None:
-        """Return what becomes of the slots where nothing of the job may run now."""
+    def _take(self, c: sqlite3.Connection, plan: Plan, done: Done) -> None:
+        """Write down what becomes of the slots, in their order."""
+        missed = [slot for slot in plan.passed_over if slot.fate is Fate.MISSED]
+        for slot in sorted((*plan.passed_over, *plan.slots), key=lambda slot: slot.scheduled_for):
+            if slot in plan.slots:
+                self._run(c, slot, done, plan.slots.index(slot) if len(plan.slots) > 1 else None)
+            elif slot.fate is Fate.MISSED:
+                jobs.record(c, self.job.id, slot)
+            else:
+                jobs.record_skip(c, self.job.id, slot)
+        if missed:
+            telling.on_missed(c, self.job, _in_all(missed), self.now)
+            done.told = True
+
+    def _not_now(self, c: sqlite3.Connection, plan: Plan) -> tuple[Fate, str] | None:
+        """Return what becomes of the slots where nothing of the job may run now, and why."""
         if self.job.is_paused(self.now) and self.job.pause is not None:
-            return _skipped(plan, Fate.SKIPPED_PAUSED, f"the job was paused: {self.job.pause.reason}")
+            return Fate.SKIPPED_PAUSED, self.job.pause.sentence
         for hold in holds.current(c, self.now):
             if hold.kind is HoldKind.PAUSED:
-                return _skipped(plan, Fate.SKIPPED_PAUSED, f"everything was paused: {hold.reason}")
+                return Fate.SKIPPED_PAUSED, f"everything was paused: {hold.reason}"
+        if not plan.slots:
+            return None
         if (reached := budgets.reached(c, self.now, job_id=self.job.id)) is not None:
             budgets.pass_over(c, self.job, reached, self.now)
-            return _skipped(plan, Fate.SKIPPED_BUDGET, reached.sentence)
+            return Fate.SKIPPED_BUDGET, reached.sentence
         return None
 
     def _run(self, c: sqlite3.Connection, slot: Occurrence, done: Done, place: int | None) -> None:
@@ -100,18 +118,19 @@ class Turn:
         caught_up = slot.fate is Fate.CAUGHT_UP
         trigger = Trigger.CATCH_UP if caught_up else Trigger.SCHEDULE
         run = self.job.new_run(trigger, scheduled_for=slot.scheduled_for, rehearsal=self.rehearsal)
-        starts = self.now + self.wait
-        if not caught_up:
-            starts = max(
-                starts,
-                slot.scheduled_for + jitter(self.job.id, slot.scheduled_for, self.policy.jitter_seconds),
-            )
-        reason = ("spread" if caught_up else "jitter") if starts > self.now else None
+        apart = self.now + self.wait
+        if caught_up:
+            starts = self.job.timetable.open_from(apart)
+            reason = "spread" if starts == apart else "blackout"
+        else:
+            late = jitter(self.job.id, slot.scheduled_for, self.policy.jitter_seconds)
+            starts, reason = max(apart, slot.scheduled_for + late), "jitter"
+        waits = starts > self.now
         return replace(
             run,
             alone=alone,
-            not_before=starts if reason else None,
-            reason=reason,
+            not_before=starts if waits else None,
+            reason=reason if waits else None,
             max_cost_usd=self.policy.max_cost_usd,
         )
 
@@ -125,5 +144,12 @@ def _in_the_way(overlap: Overlap, others: runs.Open) -> str | None:
     return None
 
 
-def _skipped(plan: Plan, fate: Fate, reason: str) -> Occurrence:
-    return replace(plan.all_of_them, fate=fate, reason=reason)
+def _in_all(missed: Sequence[Occurrence]) -> Occurrence:
+    """Return one occurrence for several rows of slots."""
+    counts = [slot.count for slot in missed]
+    last = missed[-1].until or missed[-1].scheduled_for
+    return replace(
+        missed[0],
+        until=None if last == missed[0].scheduled_for else last,
+        count=None if None in counts else sum(count or 0 for count in counts),
+    )

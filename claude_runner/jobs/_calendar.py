@@ -1,13 +1,18 @@
 """What became of planned slots and which jobs come next, in the order of time."""
 
+import json
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from claude_runner.db import from_text, to_text
+from claude_runner.errors import InvalidError
 from claude_runner.jobs._slots import Fate
 from claude_runner.runs import State
+from claude_runner.schedule import Timetable, parse, parse_blackout
 
 _SLOT: Final = """
     SELECT occurrences.job_id, jobs.name AS job_name, occurrences.scheduled_for, until, count, fate,
@@ -55,7 +60,7 @@ _LAST: Final = f"""
 """  # noqa: S608 - written above
 
 _COMING: Final = """
-    SELECT id, name, cron, timezone, next_run_at FROM jobs
+    SELECT id, name, cron, timezone, starts_at, ends_at, blackouts, next_run_at FROM jobs
     WHERE enabled = 1 AND removed_at IS NULL AND next_run_at IS NOT NULL AND next_run_at < :until
     ORDER BY next_run_at, id
 """
@@ -66,8 +71,7 @@ class Coming(NamedTuple):
 
     id: str
     name: str
-    cron: str
-    timezone: str
+    timetable: Timetable
     next_run_at: datetime
 
 
@@ -118,11 +122,20 @@ def near(c: sqlite3.Connection, job_id: str, around: datetime | None) -> list[Sl
 
 
 def coming(c: sqlite3.Connection, until: datetime) -> list[Coming]:
-    """Read the jobs whose next slot comes before an instant, the first due first."""
-    return [
-        Coming(row["id"], row["name"], row["cron"], row["timezone"], from_text(row["next_run_at"]))
-        for row in c.execute(_COMING, {"until": to_text(until)})
-    ]
+    """Read the jobs whose next slot comes before an instant, the first due first; one that can't be read has none."""
+    return list(_coming(c.execute(_COMING, {"until": to_text(until)})))
+
+
+def _coming(rows: Iterable[sqlite3.Row]) -> Iterator[Coming]:
+    for row in rows:
+        with suppress(InvalidError, ValueError):
+            timetable = Timetable(
+                parse(row["cron"], row["timezone"]),
+                row["starts_at"] and from_text(row["starts_at"]),
+                row["ends_at"] and from_text(row["ends_at"]),
+                tuple(map(parse_blackout, json.loads(row["blackouts"]))),
+            )
+            yield Coming(row["id"], row["name"], timetable, from_text(row["next_run_at"]))
 
 
 def _slot_from(row: sqlite3.Row) -> Slot:

@@ -191,7 +191,7 @@ class Jobs:
             job = find(c, job_id)
             if job is None or not _pauses.resume(c, job_id):
                 return job
-            _pauses.plan_anew(c, job, now)
+            _pauses.skip_unseen(c, job, now)
             return find(c, job_id)
 
         return await self._written(job_id, write)

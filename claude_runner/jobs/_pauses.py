@@ -1,10 +1,14 @@
 """Pauses of a job: it stays as it is, and its slots are skipped until the pause ends or somebody ends it."""
 
 import sqlite3
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from claude_runner.db import to_text
 from claude_runner.jobs._records import Job, Pause
+from claude_runner.jobs._slots import Fate, Occurrence, record_skip
+
+_INSTANT: Final = timedelta.resolution
 
 _PAUSE = """
     UPDATE jobs SET paused_at = :since, paused_until = :until, paused_by = :by, paused_reason = :reason
@@ -33,9 +37,19 @@ def resume(c: sqlite3.Connection, job_id: str) -> bool:
     return c.execute(_RESUME, {"id": job_id}).fetchone() is not None
 
 
-def plan_anew(c: sqlite3.Connection, job: Job, now: datetime) -> None:
-    """Let the job's next slot be the first that comes after an instant."""
-    following = job.timetable.next(now) if job.enabled else None
+def skip_unseen(c: sqlite3.Connection, job: Job, now: datetime) -> None:
+    """Skip the slots of a job's pause that have come and that nobody has looked at yet."""
+    pause, first = job.pause, job.next_run_at
+    if pause is None or first is None or not job.enabled:
+        return
+    end = now if pause.until is None else min(now, pause.until - _INSTANT)
+    if first > end:
+        return
+    timetable = job.timetable
+    last = timetable.latest(first, end)
+    count = timetable.count(first, end + _INSTANT)
+    record_skip(c, job.id, Occurrence(first, Fate.SKIPPED_PAUSED, pause.sentence, last, count))
+    following = timetable.next(end)
     c.execute(
         "UPDATE jobs SET next_run_at = :next WHERE id = :id",
         {"id": job.id, "next": None if following is None else to_text(following)},

@@ -186,10 +186,16 @@ def _check_together(policy: Policy) -> None:
 def decided_in(policy: Policy) -> dict[str, Any]:
     """Return the rules that were decided, as JSON can hold them."""
     return {
-        each.name: [str(item) for item in value] if isinstance(value, tuple) else value
+        each.name: _plain(value)
         for each in fields(policy)
         if (value := getattr(policy, each.name)) is not None and value != each.default
     }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def read_policy(given: Mapping[str, Any], own: Collection[str]) -> Policy:

@@ -108,6 +108,11 @@ class Pause(NamedTuple):
     by: PausedBy
     reason: str
 
+    @property
+    def sentence(self) -> str:
+        """Return why a slot of its time is skipped."""
+        return f"the job was paused: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(JobDraft):
@@ -133,6 +138,16 @@ class Job(JobDraft):
     def is_paused(self, now: datetime) -> bool:
         """Tell whether its slots are skipped now."""
         return self.pause is not None and (self.pause.until is None or now < self.pause.until)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing comes any more since its schedule has an end, which has passed."""
+        if not self.enabled or self.next_run_at is not None:
+            return False
+        with suppress(InvalidError):
+            table = self.timetable
+            return table.schedule.is_once or table.ends_at is not None
+        return False
 
     def next_fires(self, now: datetime, count: int) -> list[datetime]:
         """Return when it runs next, on its own clock.

@@ -15,7 +15,9 @@ _DUE = """
     ORDER BY next_run_at, id LIMIT :limit
 """
 _TAKE_SLOT = """
-    UPDATE jobs SET next_run_at = :next WHERE id = :id AND next_run_at = :slot AND enabled = 1 RETURNING id
+    UPDATE jobs SET next_run_at = :next
+    WHERE id = :id AND next_run_at = :slot AND enabled = 1 AND paused_at IS :paused_at AND paused_until IS :paused_until
+    RETURNING id
 """
 _RECORD = """
     INSERT INTO occurrences (job_id, scheduled_for, fate, reason, until, count)
@@ -25,7 +27,8 @@ _RECORD = """
 
 
 _LAST = """
-    SELECT scheduled_for, fate, reason, count FROM occurrences WHERE job_id = :job_id
+    SELECT scheduled_for, fate, reason, count, coalesce(until, scheduled_for) AS last FROM occurrences
+    WHERE job_id = :job_id
     ORDER BY scheduled_for DESC LIMIT 1
 """
 _GROW = """
@@ -98,8 +101,15 @@ def next_due_at(c: sqlite3.Connection) -> datetime | None:
 
 
 def take_slot(c: sqlite3.Connection, due: Due, next_run_at: datetime | None) -> bool:
-    """Move the job on to its next slot, unless it was moved or changed meanwhile; tells whether it was not."""
-    values = {"id": due.job.id, "slot": to_text(due.slot), "next": _text(next_run_at)}
+    """Move the job on to its next slot, unless it was moved, paused or changed meanwhile; tells whether it was not."""
+    pause = due.job.pause
+    values = {
+        "id": due.job.id,
+        "slot": to_text(due.slot),
+        "next": _text(next_run_at),
+        "paused_at": None if pause is None else to_text(pause.since),
+        "paused_until": None if pause is None else _text(pause.until),
+    }
     return c.execute(_TAKE_SLOT, values).fetchone() is not None
 
 
@@ -127,6 +137,8 @@ def record_skip(c: sqlite3.Connection, job_id: str, skipped: Occurrence) -> None
     )
     if not goes_on:
         record(c, job_id, skipped)
+        return
+    if last["last"] >= to_text(skipped.scheduled_for):  # it was written before
         return
     values = {
         "job_id": job_id,

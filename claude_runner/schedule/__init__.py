@@ -7,12 +7,13 @@ zone (`_clocks`). A timetable bounds one by dates and has windows in which its s
 from claude_runner.schedule._blackouts import Blackout, parse_blackout
 from claude_runner.schedule._clocks import Change, clock_changes, local_timezone
 from claude_runner.schedule._schedules import Schedule, parse
-from claude_runner.schedule._timetable import Timetable
+from claude_runner.schedule._timetable import Stretch, Timetable
 
 __all__ = [
     "Blackout",
     "Change",
     "Schedule",
+    "Stretch",
     "Timetable",
     "clock_changes",
     "local_timezone",

@@ -41,20 +41,26 @@ class Blackout:
 
     def covers(self, local: datetime) -> bool:
         """Tell whether a wall time is in the window; its end is not."""
-        return self.end(local) is not None
+        return self.window(local) is not None
 
-    def end(self, local: datetime) -> datetime | None:
-        """Return the wall time at which the window ends that a wall time is in; `None` where it is in none."""
+    def window(self, local: datetime) -> tuple[datetime, datetime] | None:
+        """Return the wall times at which the window begins and ends that a wall time is in, if it is in one."""
         wall = local.replace(tzinfo=None, fold=0)
+        days = (wall.date(), wall.date() - _DAY)  # one that began yesterday may go on past midnight
+        windows = (window for day in days if (window := self._window_of(day)) is not None)
+        return next((window for window in windows if window[0] <= wall < window[1]), None)
+
+    def edges(self, day: date) -> tuple[datetime, ...]:
+        """Return the wall times at which a window begins or ends that covers something of a day, or begins on it."""
+        return self._window_of(day) or ()
+
+    def _window_of(self, day: date) -> tuple[datetime, datetime] | None:
+        """Return the window that begins on a day, or the dates that it is one of."""
         if self.dates is not None:
-            first, last = self.dates
-            return datetime.combine(last, time()) + _DAY if first <= wall.date() <= last else None
-        midnight = datetime.combine(wall.date(), time())
-        for day in (midnight, midnight - _DAY):  # one that began yesterday may go on past midnight
-            begins = day + self.start
-            if day.weekday() in self.days and begins <= wall < begins + self.length:
-                return begins + self.length
-        return None
+            first, last = (datetime.combine(each, time()) for each in self.dates)
+            return (first, last + _DAY) if self.dates[0] <= day <= self.dates[1] else None
+        begin = datetime.combine(day, time()) + self.start
+        return (begin, begin + self.length) if day.weekday() in self.days else None
 
 
 def parse_blackout(text: str) -> Blackout:

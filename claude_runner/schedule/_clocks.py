@@ -63,12 +63,18 @@ def change_at(wall: datetime, zone: ZoneInfo) -> Change | None:
     return _change_in(zone, low, low + (large - small))
 
 
-def first_shown(wall: datetime, zone: ZoneInfo) -> datetime:
-    """Return when a clock first shows a wall time, or comes right after it where it skips that, in UTC."""
+def shown_at(wall: datetime, zone: ZoneInfo) -> tuple[datetime, ...]:
+    """Return when a clock shows a wall time, in UTC: twice where it repeats that; right after a gap that skips it."""
     change = change_at(wall, zone)
     if change is not None and not change.repeats:
-        return change.at
-    return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+        return (change.at,)
+    folds = (0,) if change is None else (0, 1)
+    return tuple(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in folds)
+
+
+def first_shown(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Return when a clock first shows a wall time, in UTC, or comes right after it where it skips that."""
+    return shown_at(wall, zone)[0]
 
 
 def _change_in(zone: ZoneInfo, low: datetime, high: datetime) -> Change:

@@ -25,11 +25,12 @@ class Schedule:
     Attributes:
         expression: The schedule as it is kept: as it was written with single spaces, an interval with its anchor.
         timezone: The IANA name of the zone whose wall clock counts.
+        zone: That zone.
     """
 
     expression: str
     timezone: str
-    _zone: ZoneInfo = field(repr=False, compare=False)
+    zone: ZoneInfo = field(repr=False, compare=False)
     _rule: Rule = field(repr=False, compare=False)
 
     @property
@@ -76,7 +77,7 @@ class Schedule:
 
     def local(self, instant: datetime) -> datetime:
         """Return an instant on the schedule's own clock."""
-        return instant.astimezone(self._zone)
+        return instant.astimezone(self.zone)
 
 
 def parse(expression: str, timezone: str, now: datetime | None = None) -> Schedule:

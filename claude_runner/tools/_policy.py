@@ -27,6 +27,13 @@ _RULES: Final[Mapping[str, Any]] = {
     ),
     "catch_up_minutes": _whole("With all: not those that are later than this."),
     "jitter_seconds": _whole("Start up to so much later, by chance."),
+    "starts_at": {"type": "string", "description": "No run before it: ISO 8601 with its offset."},
+    "ends_at": {"type": "string", "description": "No run after it."},
+    "blackouts": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "When not to run, on its clock: `Mon-Fri 22:00-06:00`, `Sat,Sun`, `2026-12-24..2027-01-01`.",
+    },
     "max_retries": _whole("How often to try again what failed for a passing reason (0 to 10)."),
     "on_crash": _one_of(
         OnCrash, "The server died during a run: fail, retry from the start, or resume the conversation."

@@ -64,7 +64,8 @@ class JobTools(ToolGroup):
             name: What the job is called.
             cron: When it runs: five fields as in cron (minute, hour, day of month, month, day of week), such as
                 `0 9 * * 1-5` for weekdays at nine or `*/30 * * * *` for every half hour; or six with the second
-                first; or @hourly, @daily, @weekly, @monthly, @yearly.
+                first; or @hourly, @daily, @weekly, @monthly, @yearly; or `every 90 minutes`; or once, such as
+                `at 2026-12-01 09:00`.
             prompt: What Claude is to do, at most a million characters.
             tools: What it may use: names such as `Read`, `WebSearch`, `mcp__email__send_email` or `mcp__email__*`. Left
                 out or empty: the owner's allowed tools and those of every enabled MCP server. A list grants just what

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,6 +21,7 @@ from claude_runner.jobs import (
     decided_in,
 )
 from claude_runner.views.fitting import joined, shown
+from claude_runner.views.instants import iso, read_instant
 
 
 async def owners_policy(app: App) -> Policy:
@@ -90,6 +92,8 @@ def read_object(given: Mapping[str, Any] | str, field: str, example: str) -> Map
 
 
 def _told(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -141,6 +145,10 @@ def _text(name: str, value: object) -> str:
     return value.strip()
 
 
+def _instant(name: str, value: object) -> datetime | None:
+    return read_instant(_text(name, value), name)
+
+
 _DEFAULTS: Final = MappingProxyType({each.name: each.default for each in fields(Policy)})
 _READERS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
     {
@@ -148,6 +156,9 @@ _READERS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
         "catch_up": _choice(CatchUp),
         "catch_up_minutes": _count,
         "jitter_seconds": _count,
+        "starts_at": _instant,
+        "ends_at": _instant,
+        "blackouts": _texts,
         "max_retries": _count,
         "on_crash": _choice(OnCrash),
         "pause_after_failures": _count,

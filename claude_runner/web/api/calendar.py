@@ -4,9 +4,8 @@ import asyncio
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -59,7 +58,11 @@ class ScheduleSearch:
     """Which cron."""
 
     cron: Annotated[
-        str, Field(description="Five fields as in cron, six with the second first, or such as `@daily`.")
+        str,
+        Field(
+            description="Five fields as in cron, six with the second first, or such as `@daily`, "
+            "`every 90 minutes` or `at 2026-12-01 09:00`."
+        ),
     ]
     timezone: Annotated[str | None, Field(description="IANA name of a zone; the owner's where left out.")] = (
         None
@@ -111,8 +114,8 @@ class CalendarEndpoints(EndpointGroup):
     @endpoint("GET /api/schedule")
     async def preview_schedule(self, query: ScheduleSearch) -> SchedulePreview:
         """Say a cron in words and tell when it fires next, changes of the zone's clocks marked."""
-        schedule = parse(query.cron, query.timezone or (await owners_zone(self.app)).key)
         now = self.app.clock.now()
+        schedule = parse(query.cron, query.timezone or (await owners_zone(self.app)).key, now)
         fires = await asyncio.to_thread(schedule.upcoming, now, query.count)
         return SchedulePreview(
             schedule.expression, schedule.timezone, schedule.describe(), _marked(fires, now)
@@ -127,16 +130,12 @@ def _ahead(coming: Sequence[Coming], since: datetime, until: datetime, most: int
     while waiting and len(found) < most:
         at, place = heapq.heappop(waiting)
         job = coming[place]
-        try:
-            schedule = parse(job.cron, job.timezone)
-        except InvalidError:  # edited by hand: it does not fire any more
-            continue
-        if at >= since:
-            local = at.astimezone(ZoneInfo(job.timezone)).isoformat(timespec="seconds")
+        if at >= since and job.timetable.blackout_at(at) is None:
+            local = job.timetable.schedule.local(at).isoformat(timespec="seconds")
             found.append(ComingView(job.id, job.name, at.isoformat(), local))
-        following = schedule.next(max(at, since - _INSTANT))
-        if following is not None and following < until:
-            heapq.heappush(waiting, (following, place))
+        for following in job.timetable.upcoming(max(at, since - _INSTANT), 1):
+            if following < until:
+                heapq.heappush(waiting, (following.astimezone(UTC), place))
     return found
 
 

@@ -22,7 +22,8 @@ Name = Annotated[str, Field(description="What it is called.")]
 Cron = Annotated[
     str,
     Field(
-        description="When it runs: five fields as in cron, six with the second first, or such as `@daily`."
+        description="When it runs: five fields as in cron, six with the second first, or such as `@daily`, "
+        "`every 90 minutes` or `at 2026-12-01 09:00`."
     ),
 ]
 Prompt = Annotated[str, Field(description="What Claude is to do.")]

@@ -97,9 +97,9 @@ def coming_counts(jobs: Iterable[Coming], edges: Sequence[datetime], now: dateti
         return found
     rest = tuple(edges[present + 1 :])
     first = (min(max(_next_minute(now), edges[present]), rest[0]), rest[0])
-    for (cron, timezone), many in Counter((job.cron, job.timezone) for job in jobs).items():
-        of_schedule = (*counts(cron, timezone, first), *counts(cron, timezone, rest))
-        for place, count in enumerate(of_schedule, present):
+    for timetable, many in Counter(job.timetable for job in jobs).items():
+        of_timetable = (*counts(timetable, first), *counts(timetable, rest))
+        for place, count in enumerate(of_timetable, present):
             found[place] += count * many
     return found
 
@@ -136,10 +136,10 @@ def often(jobs: Sequence[Coming], after: datetime, end: datetime) -> tuple[list[
     """Return the jobs that do not come often before the end of a day, and the others as an entry each."""
     seldom, found = [], []
     for job in jobs:
-        (count,) = counts(job.cron, job.timezone, (_next_minute(after), end))
+        (count,) = counts(job.timetable, (_next_minute(after), end))
         if count <= OFTEN:
             seldom.append(job)
-        elif (first := next(each(job.cron, job.timezone, after, end), None)) is not None:
+        elif (first := next(each(job.timetable, after, end), None)) is not None:
             found.append(Entry(first, None, count, job.id, job.name))
     return seldom, found
 
@@ -153,7 +153,7 @@ def ahead(
     """
 
     def of_job(job: Coming) -> Iterator[Entry]:
-        for at in each(job.cron, job.timezone, after, end):
+        for at in each(job.timetable, after, end):
             yield Entry(at, None, 1, job.id, job.name)
 
     merged = heapq.merge(*map(of_job, jobs), key=lambda entry: (entry.at, entry.job_name))

@@ -19,6 +19,7 @@ from claude_runner.web.dashboard._job_form import (
     Refused,
     fields_of,
     merged,
+    of_the_form,
     read_marks,
     read_seen_at,
     typed,
@@ -99,10 +100,14 @@ class JobEditor:
             return await self._form(request, None, fields, 422, errors=refused.errors)
 
         async def do() -> str:
-            job = await self._app.jobs.add(JobDraft(**values), self._app.clock.now())
+            with of_the_form():
+                job = await self._app.jobs.add(JobDraft(**values), self._app.clock.now())
             return f"/jobs/{job.id}"
 
-        path = await self._pages.once.done(form.text("once"), do)
+        try:
+            path = await self._pages.once.done(form.text("once"), do)
+        except Refused as refused:
+            return await self._form(request, None, fields, 422, errors=refused.errors)
         notice = Notice("Job created. A rehearsal tells whether it would run, before it costs anything.", "ok",
                         f"{path}/rehearse", "Rehearse it")  # fmt: skip
         return go_to(path, notice)
@@ -127,7 +132,8 @@ class JobEditor:
 
         async def do() -> str:
             values, _ = await self._values(form, fields, job)
-            changed = await self._app.jobs.change(job.id, values, self._app.clock.now(), was)
+            with of_the_form():
+                changed = await self._app.jobs.change(job.id, values, self._app.clock.now(), was)
             return f"/jobs/{changed.id}"
 
         try:

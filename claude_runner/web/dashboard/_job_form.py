@@ -108,6 +108,17 @@ class Refused(Exception):  # noqa: N818 - what was typed can't be used, which is
         self.errors = errors
 
 
+@contextmanager
+def of_the_form() -> Iterator[None]:
+    """Let what is refused only with all values together, such as a time that is past, be an error of the form."""
+    try:
+        yield
+    except InvalidError as error:
+        # The rules that bound a schedule are not in the form; what does not go with them is when it runs.
+        field = error.field if error.field is not None and error.field in NAMES else "cron"
+        raise Refused({field: str(error)}) from error
+
+
 async def values_of(
     app: App, fields: JobFields, old: Job | None = None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -112,7 +112,7 @@ def standing(row: JobRow) -> Standing:
         return Standing("paused", "skip")
     if row.job.pause is not None:
         return Standing("paused", "skip")
-    if row.job.next_run_at is None:
+    if row.job.next_run_at is None and not row.job.is_over:
         return Standing("not scheduled", "bad")
     last = next((outcome for outcome in reversed(row.recent) if outcome in TOLD), None)
     if last is None:

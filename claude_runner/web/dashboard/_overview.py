@@ -76,7 +76,7 @@ class Overview:
         coming = await self._app.jobs.coming(now + AHEAD)
         lanes = []
         for job in coming[:LANES]:
-            at = fires(job.cron, job.timezone, now, now + AHEAD, MARKS)
+            at = fires(job.timetable, now, now + AHEAD, MARKS)
             marks = [
                 _charts.Mark(
                     (fire - now) / AHEAD,

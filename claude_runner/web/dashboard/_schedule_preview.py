@@ -44,7 +44,7 @@ class SchedulePreview:
 async def preview(cron: str, timezone: str, now: datetime) -> SchedulePreview:
     """Return what a schedule comes to; whatever is wrong with it is told, not raised."""
     try:
-        schedule = parse(cron, timezone.strip())
+        schedule = parse(cron, timezone.strip(), now)
         fires = await asyncio.to_thread(schedule.upcoming, now, SHOWN)
     except InvalidError as error:
         return SchedulePreview(errors={error.field or "cron": str(error)})
