@@ -12,9 +12,7 @@ from claude_runner.schedule import Timetable
 
 _INSTANT: Final = timedelta.resolution
 LATE: Final = timedelta(seconds=60)  # a slot that runs later than this was caught up
-COUNTED: Final = (
-    100  # slots that are counted, or caught up, one by one; of more it is only said that there were more
-)
+MOST: Final = 100  # slots that are caught up
 NOBODY: Final = "no server was at work when it came, or the machine slept"
 APART: Final = timedelta(seconds=2)  # between the starts of jobs that are caught up together
 LONGEST_APART: Final = timedelta(seconds=60)
@@ -96,10 +94,10 @@ def _wanted(
 
 
 def _all_within(table: Timetable, first: datetime, newest: datetime, since: datetime) -> Sequence[datetime]:
-    """Return the newest slots from an instant on, as many as are counted at most."""
+    """Return the newest slots from an instant on, as many as are caught up at most."""
     slots: list[datetime] = []
     slot: datetime | None = newest
-    while slot is not None and slot >= max(first, since) and len(slots) < COUNTED:
+    while slot is not None and slot >= max(first, since) and len(slots) < MOST:
         slots.append(slot)
         slot = table.latest_open(first - _INSTANT, slot - _INSTANT)
     return slots[::-1]
@@ -142,7 +140,7 @@ def _why(policy: Policy) -> str:
         case CatchUp.NONE:
             return f"{NOBODY}; the job's rules want nothing caught up"
         case CatchUp.ALL:
-            older = f"older than {policy.catch_up_minutes:,} minutes, or more than {COUNTED}"
+            older = f"older than {policy.catch_up_minutes:,} minutes, or more than {MOST}"
             return f"{NOBODY}; what is {older}, is not caught up"
         case _:
             return f"{NOBODY}; of the slots that came meanwhile only the latest is caught up"

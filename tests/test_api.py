@@ -466,6 +466,13 @@ async def test_a_calendar_has_what_comes_of_all_jobs_in_the_order_of_time(site: 
         ("often", "23T12:00"), ("often", "23T18:00"), ("often", "24T00:00"), ("often", "24T06:00"),
         ("seldom", "24T07:00"),
     ]  # fmt: skip
+    blackouts = {"policy": {"blackouts": ["18:00-06:00"]}}
+    await api.call(
+        "create_job", JOB | {"name": "by day", "cron": "every 6 hours from 2026-11-23 12:00"} | blackouts
+    )
+    by_day = [it["local"][8:16] for it in (await api.call("get_calendar", until="2026-11-24T10:00:00Z"))["coming"]
+              if it["job_name"] == "by day"]  # fmt: skip
+    assert by_day == ["23T12:00", "24T06:00"]
     assert (await api.refused("get_calendar", since="2026-01-01T00:00:00Z", until="2027-01-01T00:00:00Z"))[
         0
     ] == 422

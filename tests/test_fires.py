@@ -113,6 +113,8 @@ def test_a_fixed_job_fires_once_on_the_days_that_the_clocks_are_changed(
 ) -> None:
     midnight = datetime.fromisoformat(f"{day}T00:00+00:00") - timedelta(hours=3)
 
-    [fire] = [fire for fire in fires(table("30 2 * * *", zone), midnight, midnight + DAY, 48) if fire.hour < 12]
+    [fire] = [
+        fire for fire in fires(table("30 2 * * *", zone), midnight, midnight + DAY, 48) if fire.hour < 12
+    ]
 
     assert [fire.hour] == hours

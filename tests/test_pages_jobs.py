@@ -11,10 +11,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from claude_runner.app import App
+from claude_runner.hub import Topic
 from claude_runner.jobs import Job, Overlap, Policy
 from claude_runner.runs import Ending, RunQuery, State
 from tests.pages import Site, open_site
-from tests.support import FakeAgent, ended, running
+from tests.support import FakeAgent, ended, running, until
 
 MINUTE = timedelta(minutes=1)
 
@@ -525,6 +527,44 @@ async def test_without_a_script_a_button_shows_the_schedule_and_keeps_what_was_t
         assert "Every 15 minutes" in answer.text
         assert "half a sen</textarea>" in answer.text
     assert (await site.app.jobs.get(job.id)).cron == "0 9 * * *"
+
+
+async def test_a_time_that_is_past_is_said_at_the_field_of_the_schedule(site: Site) -> None:
+    past = FORM | {"cron": "at 2026-11-23 08:00", "once": "1"}
+    job = await site.job()
+    for path in ("/jobs/new", f"/jobs/{job.id}/edit"):
+        answer = await site.send(path, **past)
+        assert answer.status_code == 422
+        assert "'at 2026-11-23 08:00' is past: in UTC it is 2026-11-23 08:59 now" in unescape(answer.text)
+    assert [each.cron for each in await site.app.jobs.list()] == ["0 9 * * *"]
+
+
+async def test_an_interval_is_counted_from_when_its_form_is_sent(site: Site) -> None:
+    page = await site.see("/jobs/preview?" + urlencode({"cron": "every 90 minutes", "timezone": "UTC"}))
+    assert "Every 90 minutes from 2026-11-23 08:59" in page
+    path = await site.sent("/jobs/new", **FORM | {"cron": "every 90 minutes", "once": "1"})
+    job = await site.app.jobs.get(path.removeprefix("/jobs/"))
+    assert job.cron == "every 90 minutes from 2026-11-23 08:59+00:00"
+    assert "Every 90 minutes from 2026-11-23 08:59" in await site.see(path)
+
+
+async def _is_over(app: App, job_id: str) -> bool:
+    return (await app.jobs.get(job_id)).is_over
+
+
+async def test_a_job_that_is_over_says_so_and_can_be_changed(site: Site) -> None:
+    job = await site.job(cron="at 2026-11-23 09:00")
+    site.clock.move(2 * MINUTE)
+    await until(lambda: _is_over(site.app, job.id), site.app, Topic.RUNS)
+    [run] = (await site.app.runs.search(RunQuery(job_id=job.id), 1)).runs
+    await ended(site.app, run.id)
+
+    page = await site.see(f"/jobs/{job.id}")
+    assert "nothing more comes" in page
+    assert "can&#39;t be read" not in page
+    assert '<span class="badge ok">ok</span>' in await site.see("/jobs")
+    path = await site.sent(f"/jobs/{job.id}/edit", **FORM | {"cron": job.cron, "name": "Other", "once": "1"})
+    assert "Other" in await site.see(path)
 
 
 # Rehearsals

@@ -45,7 +45,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"jitter_seconds": 1.5}, "jitter_seconds is 1.5; it must be a whole number"),
     ({"starts_at": "tomorrow"}, "starts_at is 'tomorrow'; give an instant with its offset"),
     ({"ends_at": "2027-01-01T08:00:00"}, "ends_at is '2027-01-01T08:00:00'; give an instant with its offset"),
-    ({"ends_at": "2020-01-01T08:00:00+00:00"}, "ends_at (2020-01-01 08:00+00:00) is past"),
+    ({"ends_at": "2020-01-01T08:00:00+00:00"}, "ends_at (2020-01-01 09:00+01:00) is past"),
     ({"blackouts": ["nights"]}, "'nights' in 'nights' is not a weekday"),
     ({"blackouts": ["Mon-Sun"]}, "every slot to come is in a blackout ('Mon-Sun')"),
     ({"max_retries": 11}, "max_retries is 11; give 0 to 10"),
