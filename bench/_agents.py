@@ -61,7 +61,7 @@ async def converse(order: Order, settings: Settings, up: Callable[[], None] = la
     order = replace(order, run_id=secrets.token_hex(6), session_id=str(uuid.uuid4()))
     workspace = settings.state / "tmp" / order.run_id
     workspace.mkdir(parents=True)
-    options = options_of(order, settings, settings.state / "launcher", workspace, StderrTail().note)
+    options = options_of(order, settings, settings.state / "launcher", workspace, None, StderrTail().note)
     async with ClaudeSDKClient(options) as client:
         await client.query(order.prompt)
         async for message in client.receive_response():
