@@ -82,7 +82,11 @@ class Runner:
         watch: Watch | None = None
 
         def spent(cost_usd: float | None) -> None:
-            if watch is not None and (reached := watch.spent(cost_usd)) is not None:
+            if watch is None:
+                return
+            if cost_usd is None and (unkept := watch.unkept(recorder.model)) is not None:
+                recorder.warn(unkept)
+            if (reached := watch.spent(cost_usd)) is not None:
                 stop.request(StopCause(State.ERROR, "budget", f"it was stopped: {reached.sentence}"))
 
         recorder = Recorder(

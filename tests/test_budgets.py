@@ -594,3 +594,20 @@ async def test_a_day_that_is_used_up_begins_no_run_of_a_webhook_or_by_hand(parts
         run = await executed(parts, await parts.claimed(**changes))
         assert (run.state, run.reason) == (State.ERROR, "budget")
         assert (run.error or "").startswith("it was not started: all runs have cost $1 today")
+
+
+async def unpriced(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+    """A run of a model whose price is not known, told of in two turns."""
+    listener.started()
+    for turn in (1, 2):
+        listener.used(Tokens(1000 * turn), "mystery", None)
+    return Ending(State.FINISHED, output="done", tokens=Tokens(2000))
+
+
+async def test_a_run_whose_price_is_not_known_says_which_budget_was_not_kept(parts: Parts) -> None:
+    run = await parts.claimed(max_cost_usd=1)
+    await (await runner_of(parts, unpriced))[0].execute(run, Stop(), lambda: None)
+    done = await parts.runs.get(run.id)
+    [said] = [warning for warning in done.warnings if "budget" in warning]
+    assert said.startswith("the price of 'mystery' is not known, so its budget of $1 can't be kept")
+    assert (done.state, done.cost_usd) == (State.FINISHED, None)

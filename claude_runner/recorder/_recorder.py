@@ -79,6 +79,7 @@ class Recorder:
         self._texts = Texts(self._redactor)
         self._calls = Calls(run, runs, clock, self._redactor)
         self.granted: Granted | None = None
+        self._written: Granted | None = None
         self._used: Tokens | None = None
         self._model: str | None = None
         self.cost_usd: float | None = None
@@ -96,6 +97,11 @@ class Recorder:
     def heard(self) -> None:
         """Hear that the agent is alive."""
         self._last_heard = self._clock.elapsed()
+
+    @property
+    def model(self) -> str | None:
+        """Return the model that answers, once it is known."""
+        return self._model
 
     @property
     def silence(self) -> Silence:
@@ -124,6 +130,13 @@ class Recorder:
         if self._spent is not None:
             self._spent(self._cost_so_far)
         self._something.set()
+
+    def warn(self, sentence: str) -> None:
+        """Add what there is to say about the run to its warnings, once."""
+        granted = self.granted or self._written
+        if granted is not None and sentence not in granted.warnings:
+            self.granted = granted._replace(warnings=(*granted.warnings, sentence))
+            self._something.set()
 
     async def calling(self, use_id: str, tool: str, arguments: Mapping[str, Any]) -> str | None:
         """Hear of a call before it is made, and write it down."""
@@ -178,6 +191,7 @@ class Recorder:
         calls, self._calls.closed = self._calls.closed, []
         used = self._run.tokens + self._used if self._used is not None and self._used_is_news else None
         granted, self.granted = self.granted, None
+        self._written = granted or self._written
         self._something.clear()
         self._used_is_news = False
         try:
