@@ -116,6 +116,10 @@ class Jobs:
         """Return the enabled jobs whose last run failed, or that can't be scheduled, latest first."""
         return await self._db.read(lambda c: _overview.failing(c, limit))
 
+    async def paused_by_themselves(self, limit: int) -> Sequence[Job]:
+        """Return the jobs that were paused by their failures or their cost, the latest first."""
+        return await self._db.read(lambda c: _pauses.by_themselves(c, limit))
+
     async def occurrences(
         self, since: datetime, until: datetime, job_id: str | None = None, limit: int = 500
     ) -> Sequence[Slot]:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from claude_runner.db import to_text
-from claude_runner.jobs._records import Job, Pause
+from claude_runner.jobs._records import Job, Pause, readable
 from claude_runner.jobs._slots import Fate, Occurrence, record_skip
 
 _INSTANT: Final = timedelta.resolution
@@ -17,6 +17,9 @@ _PAUSE = """
 _RESUME = """
     UPDATE jobs SET paused_at = NULL, paused_until = NULL, paused_by = NULL, paused_reason = NULL, failures = 0
     WHERE id = :id AND removed_at IS NULL AND paused_at IS NOT NULL RETURNING id
+"""
+_BY_THEMSELVES = """
+    SELECT * FROM jobs WHERE paused_by <> 'owner' AND removed_at IS NULL ORDER BY paused_at DESC, id LIMIT :limit
 """
 
 
@@ -54,3 +57,9 @@ def skip_unseen(c: sqlite3.Connection, job: Job, now: datetime) -> None:
         "UPDATE jobs SET next_run_at = :next WHERE id = :id",
         {"id": job.id, "next": None if following is None else to_text(following)},
     )
+
+
+def by_themselves(c: sqlite3.Connection, limit: int) -> list[Job]:
+    """Read the jobs that were paused by what their runs came to, the latest first."""
+    rows = c.execute(_BY_THEMSELVES, {"limit": limit})
+    return [job for job, _ in readable(rows)]

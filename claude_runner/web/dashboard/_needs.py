@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from claude_runner.app import App
 from claude_runner.errors import RunnerError
+from claude_runner.holds import HoldKind
 from claude_runner.runs import Totals
 from claude_runner.views.decisions import owners_zone
 from claude_runner.web.dashboard._words import clock_time
@@ -45,6 +46,8 @@ async def needs(app: App, now: datetime, today: Totals, month: Totals) -> list[N
         month: What was used this month.
     """
     found = [need async for need in _sign_in(app)]
+    found += [need async for need in _held(app, now)]
+    found += [need async for need in _paused(app, now)]
     found += [need async for need in _budgets(app, today, month)]
     found += [need async for need in _failing(app)]
     found += [need async for need in _missed(app, now)]
@@ -56,6 +59,32 @@ async def _sign_in(app: App) -> AsyncIterator[Need]:
     state = await app.sign_in()
     if state.state == "not_signed_in":
         yield Need("bad", "Claude is not signed in", state.how, "/settings#claude", "How to sign in")
+
+
+async def _held(app: App, now: datetime) -> AsyncIterator[Need]:
+    """Tell what holds runs back; that nobody is signed in is told by itself."""
+    zone = await owners_zone(app)
+    for hold in await app.pausing.held():
+        until = "" if hold.until is None else f" (until {clock_time(hold.until, now, zone)})"
+        match hold.kind:
+            case HoldKind.PAUSED:
+                yield Need(
+                    "warn", "Everything is paused", f"{hold.reason}{until}", "/jobs", "Resume", "/resume-all"
+                )
+            case HoldKind.BILLING | HoldKind.USAGE_LIMIT:
+                yield Need(
+                    "warn", "Runs wait", f"{hold.reason}{until}", "/runs?state=pending", "Look at them"
+                )
+            case HoldKind.NOT_SIGNED_IN:
+                continue
+
+
+async def _paused(app: App, now: datetime) -> AsyncIterator[Need]:
+    """Tell of jobs that paused themselves."""
+    for job in await app.jobs.paused_by_themselves(MOST):
+        if job.pause is not None and job.is_paused(now):
+            link = f"/jobs/{job.id}"
+            yield Need("bad", job.name, f"paused: {job.pause.reason}", link, "Resume", f"{link}/resume")
 
 
 async def _budgets(app: App, today: Totals, month: Totals) -> AsyncIterator[Need]:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from claude_runner.runs import RunQuery, State, Totals
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._fires import fires
+from claude_runner.web.dashboard._forms import Notice, back_to, go_to
 from claude_runner.web.dashboard._needs import needs
 from claude_runner.web.dashboard._rendering import Pages, wants, with_query
 from claude_runner.web.dashboard._words import clock_time, day_edges, money
@@ -38,6 +39,12 @@ class Overview:
     def routes(self) -> Iterator[Route]:
         """Yield its routes."""
         yield Route("/", self.show)
+        yield Route("/resume-all", self.resume_all, methods=["POST"])
+
+    async def resume_all(self, request: Request) -> Response:
+        """Let everything go on that was paused together."""
+        await self._app.pausing.resume_all()
+        return go_to(back_to(request, "/"), Notice("Everything goes on."))
 
     async def show(self, request: Request) -> Response:
         """Show it."""
