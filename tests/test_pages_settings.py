@@ -118,6 +118,9 @@ async def test_every_setting_is_saved(owner: Owner) -> None:
         max_cost_usd="$0.50",
         day_usd="2.5",
         month_usd="",
+        run_usd="0.5",
+        job_day_usd="1",
+        webhook_day_usd="2",
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/settings")
     after = await owner.app.stored.owned()
@@ -129,7 +132,7 @@ async def test_every_setting_is_saved(owner: Owner) -> None:
     )
     assert (after.default_model, after.timezone) == ("sonnet", "Europe/Berlin")
     assert after.webhook_base_url == "https://runner.example.com"
-    assert (after.followups, after.budgets) == (FollowUpCaps(1, 2, 0.5), Budgets(2.5, None))
+    assert (after.followups, after.budgets) == (FollowUpCaps(1, 2, 0.5), Budgets(2.5, None, 0.5, 1, 2))
     page = await owner.see()
     assert "Settings saved" in page
     assert "Times in Europe/Berlin" in page
@@ -152,6 +155,7 @@ async def test_what_is_refused_is_said_at_its_field_and_all_that_was_typed_stays
         ("webhook_base_url", "javascript:alert(1)", "give a URL such as"),
         ("day_usd", "-1", "is no amount"),
         ("month_usd", "many", "is no amount"),
+        ("job_day_usd", "0", "with that nothing could run"),
         ("max_depth", "1.5", "is no whole number"),
         ("max_cost_usd", "x", "is no amount"),
         ("permission_profile", "full", "sandbox_mode"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from claude_runner.settings import FollowUpCaps, OwnerSettings
+from claude_runner.settings import Budgets, FollowUpCaps, OwnerSettings
 from claude_runner.web.dashboard._forms import Form
 
 WAS: Final = "was"
@@ -21,7 +21,7 @@ KEYS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
         "install_dependencies": ("Install dependencies", ("install_dependencies",)),
         "webhook_base_url": ("Base of addresses", ("webhook_base_url",)),
         "followups": ("Follow-ups", ("max_depth", "max_runs", "max_cost_usd")),
-        "budgets": ("Budgets", ("day_usd", "month_usd")),
+        "budgets": ("Budgets", Budgets._fields),
     }
 )
 
@@ -42,6 +42,9 @@ class TypedSettings:
     max_cost_usd: str
     day_usd: str
     month_usd: str
+    run_usd: str
+    job_day_usd: str
+    webhook_day_usd: str
 
     @classmethod
     def of(cls, owned: OwnerSettings) -> "TypedSettings":
@@ -57,8 +60,7 @@ class TypedSettings:
             max_depth=str(owned.followups.max_depth),
             max_runs=str(owned.followups.max_runs),
             max_cost_usd=_amount(owned.followups.max_cost_usd),
-            day_usd=_amount(owned.budgets.day_usd),
-            month_usd=_amount(owned.budgets.month_usd),
+            **{name: _amount(bound) for name, bound in owned.budgets._asdict().items()},
         )
 
     @classmethod
@@ -114,7 +116,7 @@ def _caps(form: Form) -> FollowUpCaps:
 
 
 def _budgets(form: Form) -> dict[str, float | None]:
-    return {name: form.amount(name) for name in ("day_usd", "month_usd")}
+    return {name: form.amount(name) for name in Budgets._fields}
 
 
 _DECIDERS: Final[Mapping[str, Callable[[Form], object]]] = MappingProxyType(
