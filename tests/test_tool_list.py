@@ -20,7 +20,7 @@ JOB = "tools timezone timeout_minutes model enabled profile commands policy"
 
 WEBHOOK = (
     "tools profile commands model timeout_minutes signature signing_secret filter plain_fields max_per_minute"
-    " max_wait_seconds max_cost_usd enabled"
+    " max_wait_seconds max_cost_usd max_cost_per_day_usd enabled"
 )
 
 

@@ -114,6 +114,16 @@ async def test_the_curl_line_of_a_signed_webhook_signs(clients: Clients) -> None
     assert out.decode().strip() == digest
 
 
+async def test_what_its_runs_may_cost_is_bounded_and_0_takes_a_bound_away(clients: Clients) -> None:
+    webhook = await clients.create(max_cost_usd=0.5, max_cost_per_day_usd=2)
+    assert (webhook["max_cost_usd"], webhook["max_cost_per_day_usd"]) == (0.5, 2)
+    changed = await clients.call("update_webhook", webhook_id=webhook["id"], max_cost_per_day_usd=0)
+    assert (changed["max_cost_usd"], changed["max_cost_per_day_usd"]) == (0.5, None)
+    assert "all of a day 0.1" in await refused(
+        clients, "update_webhook", webhook_id=webhook["id"], max_cost_per_day_usd=0.1
+    )
+
+
 async def test_a_secret_is_never_shown(clients: Clients) -> None:
     webhook = await clients.create(signature="slack", signing_secret="8f742231b10e8888abcd99yyyzzz85a5")
     for answer in (webhook, await clients.call("get_webhook", webhook_id=webhook["id"])):

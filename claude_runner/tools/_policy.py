@@ -40,6 +40,14 @@ _RULES: Final[Mapping[str, Any]] = {
     ),
     "pause_after_failures": _whole("Pause the job after so many failures in a row; 0: never."),
     "max_cost_usd": {"type": "number", "description": "Stop a run that costs more US dollars."},
+    "max_cost_per_day_usd": {
+        "type": "number",
+        "description": "When the runs of a day have cost so much: stop, and pause the job until the next day.",
+    },
+    "cost_breaker": {
+        "type": "number",
+        "description": "Stop a run that costs so many times the usual, and pause the job; 0: never.",
+    },
     "notify_on": {
         "type": "array",
         "items": {"enum": [str(each) for each in NotifyOn]},

@@ -50,6 +50,7 @@ class WebhookTools(ToolGroup):
         max_per_minute: PerMinute = 60,
         max_wait_seconds: WaitSeconds = 0,
         max_cost_usd: Dollars | None = None,
+        max_cost_per_day_usd: Dollars | None = None,
         enabled: bool = True,  # noqa: FBT001, FBT002 - a tool's parameters are passed by name
     ) -> WebhookView:
         """Create a webhook: an address that other services post to, each time starting a prompt of its own.
@@ -80,6 +81,7 @@ class WebhookTools(ToolGroup):
             max_wait_seconds: How long a sender may wait for the run's output by `?wait=seconds`; 0 where none may,
                 since whoever has the url can read it then.
             max_cost_usd: What one of its runs may cost in US dollars; it is stopped there.
+            max_cost_per_day_usd: What its runs of one day may cost together; then they end until the next day begins.
             enabled: Whether it takes deliveries.
         """
         new = await decided(
@@ -100,6 +102,7 @@ class WebhookTools(ToolGroup):
                 "max_per_minute": max_per_minute,
                 "max_wait_seconds": max_wait_seconds,
                 "max_cost_usd": max_cost_usd,
+                "max_cost_per_day_usd": max_cost_per_day_usd,
                 "enabled": enabled,
             },
         )
@@ -139,6 +142,7 @@ class WebhookTools(ToolGroup):
         max_per_minute: PerMinute | None = None,
         max_wait_seconds: WaitSeconds | None = None,
         max_cost_usd: Dollars | None = None,
+        max_cost_per_day_usd: Dollars | None = None,
         enabled: bool | None = None,  # noqa: FBT001 - a tool's parameters are passed by name
         rotate_token: bool = False,  # noqa: FBT001, FBT002 - as above
     ) -> WebhookView:
@@ -161,6 +165,7 @@ class WebhookTools(ToolGroup):
             max_per_minute: How many deliveries are taken in a minute.
             max_wait_seconds: How long a sender may wait for the run's output; 0 where none may.
             max_cost_usd: What one of its runs may cost in US dollars; 0 takes the bound away.
+            max_cost_per_day_usd: What its runs of one day may cost together; 0 takes the bound away.
             enabled: Whether it takes deliveries.
             rotate_token: Give it a new address; the old one lets nothing in from then on.
         """
@@ -180,6 +185,7 @@ class WebhookTools(ToolGroup):
             max_per_minute=max_per_minute,
             max_wait_seconds=max_wait_seconds,
             max_cost_usd=max_cost_usd,
+            max_cost_per_day_usd=max_cost_per_day_usd,
             enabled=enabled,
         )
         changes = await decided(self.app, wanted, await self.app.webhooks.get(webhook_id))

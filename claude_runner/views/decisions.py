@@ -58,7 +58,7 @@ async def decided(app: App, given: Mapping[str, Any], old: Job | Webhook | None 
         app: Whose rights are granted.
         given: Fields of the draft that were decided. `tools`, `commands` and `plain_fields` may be texts that hold a
             list as JSON; `profile` and `signature` may be `default` and `none`; an empty `model` is the default, a
-            `max_cost_usd` of 0 no bound; `policy` are rules by name, of which null goes back to the owner's default.
+            cost of 0 no bound; `policy` are rules by name, of which null goes back to the owner's default.
         old: What is changed; `None` for something new.
 
     Raises:
@@ -115,5 +115,6 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "signature": _chosen_signature,
         "plain_fields": _fields,
         "max_cost_usd": lambda dollars: dollars or None,
+        "max_cost_per_day_usd": lambda dollars: dollars or None,
     }
 )

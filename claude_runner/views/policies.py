@@ -163,6 +163,8 @@ _READERS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
         "on_crash": _choice(OnCrash),
         "pause_after_failures": _count,
         "max_cost_usd": _number,
+        "max_cost_per_day_usd": _number,
+        "cost_breaker": _number,
         "notify_on": _events,
         "notify_after_failures": _count,
         "notify_channels": _texts,

@@ -53,6 +53,7 @@ class WebhookView:
     max_per_minute: int
     max_wait_seconds: int
     max_cost_usd: float | None
+    max_cost_per_day_usd: float | None
     trigger_count: int
     turned_away: int
     last_triggered_at: str | None
@@ -169,6 +170,7 @@ async def webhook_view(app: App, webhook: Webhook, warnings: tuple[str, ...] | N
         max_per_minute=webhook.max_per_minute,
         max_wait_seconds=webhook.max_wait_seconds,
         max_cost_usd=webhook.max_cost_usd,
+        max_cost_per_day_usd=webhook.max_cost_per_day_usd,
         trigger_count=webhook.trigger_count,
         turned_away=app.reception.turned_away(webhook.id),
         last_triggered_at=iso(webhook.last_triggered_at),

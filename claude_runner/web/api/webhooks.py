@@ -72,6 +72,14 @@ class _Optional(TypedDict, total=False):
             ge=0, strict=True, description="What one of its runs may cost in US dollars; null for no bound."
         ),
     ]
+    max_cost_per_day_usd: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            strict=True,
+            description="What its runs of one day may cost together in US dollars; null for no bound.",
+        ),
+    ]
     enabled: Enabled
 
 
