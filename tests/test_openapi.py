@@ -161,6 +161,7 @@ async def test_every_operation_does_what_its_document_says(site: tuple[App, Api]
     await servers(api)
     await clients(app, api)
     await channels(api)
+    await pauses(api, job)
     await times(api, job)
     assert set(api.operations) == api.called
 
@@ -293,6 +294,15 @@ async def channels(api: Api) -> None:
         it["event"] for it in (await api.call("list_notifications", state="failed"))["notifications"]
     ] == ["test"]
     assert (await api.call("delete_channel", **which))["deleted"]
+
+
+async def pauses(api: Api, job_id: str) -> None:
+    [hold] = (await api.call("pause_all", {"reason": "moving house"}))["holds"]
+    assert (hold["kind"], hold["reason"]) == ("paused", "moving house")
+    assert (await api.call("list_holds"))["holds"] == [hold]
+    assert (await api.call("resume_all"))["total"] == 0
+    assert (await api.call("explain_job", job_id=job_id))["job_id"] == job_id
+    assert (await api.call("show_spending", by="model"))["by"] == "model"
 
 
 async def clients(app: App, api: Api) -> None:

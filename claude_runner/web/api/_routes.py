@@ -17,6 +17,7 @@ from claude_runner.web.api.credentials import CredentialEndpoints
 from claude_runner.web.api.jobs import JobEndpoints
 from claude_runner.web.api.notifications import NotificationEndpoints
 from claude_runner.web.api.overview import OverviewEndpoints
+from claude_runner.web.api.pauses import PauseEndpoints
 from claude_runner.web.api.runs import RunEndpoints
 from claude_runner.web.api.servers import ServerEndpoints
 from claude_runner.web.api.settings import SettingsEndpoints
@@ -28,6 +29,7 @@ GROUPS: Final[tuple[type[EndpointGroup], ...]] = (
     JobEndpoints,
     RunEndpoints,
     WebhookEndpoints,
+    PauseEndpoints,
     NotificationEndpoints,
     ServerEndpoints,
     CredentialEndpoints,

@@ -39,7 +39,7 @@ class FailingJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class SpentOfBudget:
     """What was spent of a budget; `budget_usd` is null where there is none."""
 
     period: Period
@@ -55,7 +55,7 @@ class Needs:
     failing_jobs: list[FailingJob]
     missed_slots: list[SlotView]
     unconfigured_servers: list[UnconfiguredServer]
-    budgets: list[Spending]
+    budgets: list[SpentOfBudget]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,8 @@ class OverviewEndpoints(EndpointGroup):
             missed_slots=[slot_view(slot) for slot in await self.app.jobs.missed(now - RECENT, MOST)],
             unconfigured_servers=[server for server in lacking if server.enabled],
             budgets=[
-                Spending(Period.DAY, day.cost_usd, budgets.day_usd),
-                Spending(Period.MONTH, month.cost_usd, budgets.month_usd),
+                SpentOfBudget(Period.DAY, day.cost_usd, budgets.day_usd),
+                SpentOfBudget(Period.MONTH, month.cost_usd, budgets.month_usd),
             ],
         )
 
