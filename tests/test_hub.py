@@ -1,9 +1,13 @@
 import asyncio
+import socket
 
+import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_runner.hub import Change, Hub, Topic
+from claude_runner.hub._wire import _tell
 
 
 def test_a_change_reaches_everyone_who_listens() -> None:
@@ -60,3 +64,22 @@ def test_the_same_change_twice_is_one(published: list[tuple[Topic, str]]) -> Non
         for topic, key in published:
             hub.publish(topic, key)
         assert changes.take() == list(dict.fromkeys(Change(*pair) for pair in published))
+
+
+def test_who_tells_another_process_that_has_gone_hears_that_the_connection_is_lost() -> None:
+    """On uvloop, whose closed connections raise an error of their own."""
+
+    async def tell() -> None:
+        one, other = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=one)
+        other.close()
+        writer.close()
+        await writer.wait_closed()
+        hub = Hub()
+        with hub.subscribe(Topic.JOBS) as local:
+            hub.publish(Topic.JOBS, "a")
+            async with asyncio.timeout(5):
+                await _tell(writer, local)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(ConnectionError):
+        runner.run(tell())

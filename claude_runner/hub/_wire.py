@@ -108,9 +108,11 @@ async def _hear(hub: Hub, reader: asyncio.StreamReader, local: Subscription) -> 
 
 
 async def _tell(writer: asyncio.StreamWriter, local: Subscription) -> None:
-    """Tell the other end what is published here."""
+    """Tell the other end what is published here; raises `ConnectionError` once it has gone."""
     while True:
         await local.changed.wait()
+        if writer.is_closing():  # at which uvloop raises what is no ConnectionError
+            raise ConnectionResetError("the other process has gone")
         writer.writelines(f"{topic} {key}\n".encode() for topic, key in local.take())
         await writer.drain()
 
