@@ -1,5 +1,6 @@
 """What follows when an attempt fails: it is made again, waits, or is over; others wait where they would fail too."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from claude_runner.runner import SILENT
 from claude_runner.runs import Ending, EventKind, NewRun, Run, State, Tokens, Trigger
 from tests.cli import start
 from tests.scripted_model import ScriptedModel, Step
-from tests.support import MORNING, FakeAgent, FakeClock, ended, settled, until
+from tests.support import MORNING, PATIENCE, FakeAgent, FakeClock, ended, settled, until
 
 OVERLOADED = Ending(
     State.ERROR, reason="overloaded", error="no room", tokens=Tokens(10, 1), cost_usd=0.01, session_usage={}
@@ -284,8 +285,10 @@ async def test_a_run_whose_server_stops_is_decided_by_its_jobs_rules(
     home: Settings, clock: FakeClock, on_crash: OnCrash, said: bool
 ) -> None:
     agent = Led()
+    begun = asyncio.Event()
 
     async def until_stopped(order: Order, listener: Listener, stop: Stop) -> Ending:
+        begun.set()
         if said:
             return await agent.wait_for_stop(order, listener, stop)
         await stop.requested.wait()
@@ -296,7 +299,8 @@ async def test_a_run_whose_server_stops_is_decided_by_its_jobs_rules(
     quick = replace(home, shutdown_grace_seconds=0.01)
     async with open_app(quick, agent=waiting, clock=clock) as app:
         run_id = await pending(app, job_id=await job_with(app, on_crash=on_crash))
-        await until(lambda: _is(app, run_id, State.RUNNING), app, Topic.RUNS)
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
     async with open_app(quick, agent=agent, clock=clock) as app:
         run = await ended(app, run_id)
     if on_crash is OnCrash.FAIL:
@@ -307,10 +311,6 @@ async def test_a_run_whose_server_stops_is_decided_by_its_jobs_rules(
     [order] = agent.orders
     assert order.resumes is (on_crash is OnCrash.RESUME and said)
     assert (order.transcripts is not None) is (on_crash is OnCrash.RESUME)
-
-
-async def _is(app: App, run_id: str, state: State) -> bool:
-    return (await app.runs.get(run_id)).state is state
 
 
 # With the real Claude Code

@@ -25,11 +25,13 @@ class Ledger:
     Attributes:
         runs: By their ids.
         slots: The rows about slots, by their jobs, oldest first.
+        cut: The runs with a call that a death cut off, of which nobody knows whether it worked.
     """
 
     home: Path
     runs: dict[str, dict[str, Any]]
     slots: dict[str, list[dict[str, Any]]]
+    cut: frozenset[str]
     integrity: str
 
     def answered(self, run_ids: Iterable[str]) -> Iterator[str]:
@@ -85,7 +87,7 @@ class Ledger:
         for run_id, run in self.runs.items():
             if run["attempt"] > 1 and run["job_id"] not in may_again:
                 yield f"run {run_id} was begun {run['attempt']} times"
-            if run["state"] == "finished" and run_id not in self.effects:
+            if run["state"] == "finished" and run_id not in self.effects and run_id not in self.cut:
                 yield f"run {run_id} finished without having worked"
         yield from self._asked(requests)
 
@@ -135,8 +137,11 @@ def read_ledger(settings: Settings) -> Ledger:
             first = datetime.fromisoformat(row["scheduled_for"])
             last = datetime.fromisoformat(row["until"]) if row["until"] else first
             slots[row["job_id"]].append(dict(row) | {"first": first, "last": last})
+        cut = connection.execute(
+            "SELECT DISTINCT run_id FROM tool_calls WHERE verdict = 'abandoned'"
+        ).fetchall()
         [(integrity,)] = connection.execute("PRAGMA integrity_check").fetchall()
-    return Ledger(settings.home, runs, slots, integrity)
+    return Ledger(settings.home, runs, slots, frozenset(run_id for (run_id,) in cut), integrity)
 
 
 def slots_between(job: Job, begun: datetime, ended: datetime, *, closed: bool = False) -> list[datetime]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -52,8 +53,10 @@ def slot(after: int, until: int | None = None, **changes: Any) -> dict[str, Any]
     return row | {"first": first, "last": last} | changes
 
 
-def books(home: Path, runs: dict[str, dict[str, Any]], *slots: dict[str, Any]) -> Ledger:
-    return Ledger(home, runs, defaultdict(list, {"job": list(slots)}), "ok")
+def books(
+    home: Path, runs: dict[str, dict[str, Any]], *slots: dict[str, Any], cut: Iterable[str] = ()
+) -> Ledger:
+    return Ledger(home, runs, defaultdict(list, {"job": list(slots)}), frozenset(cut), "ok")
 
 
 def worked(home: Path, *run_ids: str) -> None:
@@ -115,6 +118,7 @@ def test_a_run_works_once_and_where_its_job_lets_it_once_in_each_attempt(tmp_pat
     assert len(list(books(tmp_path, {"one": run()}).executed([AGAIN], []))) == 1  # nobody's run worked
     idle = books(tmp_path, {"one": run(), "two": run(attempt=2), "three": run()})
     assert list(idle.executed([AGAIN], [])) == ["run three finished without having worked"]
+    assert list(books(tmp_path, idle.runs, cut=["three"]).executed([AGAIN], [])) == []  # nobody knows
 
 
 def test_a_model_is_asked_once_for_each_attempt(tmp_path: Path) -> None:
