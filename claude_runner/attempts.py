@@ -4,9 +4,10 @@ All of that is one transaction.
 What the run has used is what all its attempts used: Claude Code counts a session that goes on from its beginning.
 """
 
+import logging
 import random
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +15,8 @@ from typing import Any, Final
 
 from claude_runner import holds, jobs, runs, telling
 from claude_runner.agent import account, since
-from claude_runner.errors import InvalidError
+from claude_runner.db import Database
+from claude_runner.errors import InvalidError, UnavailableError
 from claude_runner.holds import HoldKind
 from claude_runner.jobs import Job, OnCrash, Pause, PausedBy, Policy
 from claude_runner.retrying import Retry, decide, is_blameless
@@ -28,6 +30,8 @@ _HOLDS: Final = {
     "billing": HoldKind.BILLING,
     "usage_limit": HoldKind.USAGE_LIMIT,
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,30 @@ class Use:
     cost_usd: float | None
     model_usage: Mapping[str, Any] | None
     session_usage: Mapping[str, Any] | None
+
+
+async def ended_by(
+    database: Database, change: Callable[[sqlite3.Connection], bool], run: Run, ending: Ending, now: datetime
+) -> bool:
+    """Carry out the change that concludes an attempt; tells whether it was ours to end.
+
+    Where somebody has spoiled what the conclusion reads, the run is ended by itself: else it would never be.
+
+    Raises:
+        UnavailableError: The database can't be written.
+    """
+
+    def end_alone(c: sqlite3.Connection) -> bool:
+        cost = runs.cost_so_far(c, run.id) or None
+        return runs.end(c, run, replace(ending, tokens=None, cost_usd=cost, model_usage=None), now)
+
+    try:
+        return await database.write(change)
+    except UnavailableError:
+        raise
+    except Exception:
+        log.exception("run %s: what follows from its end can't be told; it is ended all the same", run.id)
+        return await database.write(end_alone)
 
 
 def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> bool:

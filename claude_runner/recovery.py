@@ -6,16 +6,17 @@ runs to go on in is deleted where none does any more.
 
 import asyncio
 import logging
+from datetime import datetime
 from typing import Final
 
 from claude_runner import runs
 from claude_runner.agent import Agent
-from claude_runner.attempts import conclude
+from claude_runner.attempts import conclude, ended_by
 from claude_runner.config import Clock
 from claude_runner.db import Database
 from claude_runner.hub import Hub, Topic
 from claude_runner.leader import Workers
-from claude_runner.runs import Ending, State, Transcripts
+from claude_runner.runs import Ending, Run, State, Transcripts
 
 EVERY_SECONDS: Final = 30
 ENDING: Final = Ending(
@@ -48,11 +49,12 @@ class Recovery:
         log.warning("%d runs of a server that died are ended, %d processes with them", len(lost), ended)
         now = self._clock.now()
         # Together, so that the database can commit them in one go.
-        await asyncio.gather(
-            *(self._db.write(lambda c, run=run: conclude(c, run, ENDING, now)) for run in lost)  # type: ignore[misc]
-        )
+        await asyncio.gather(*(self._end(run, now) for run in lost))
         for run in lost:
             self._hub.publish(Topic.RUNS, run.id)
+
+    async def _end(self, run: Run, now: datetime) -> None:
+        await ended_by(self._db, lambda c: conclude(c, run, ENDING, now), run, ENDING, now)
 
     async def serve(self) -> None:
         """Look from time to time: a server that hands over may die before its last runs have ended."""

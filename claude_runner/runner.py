@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from claude_runner import inside, jobs, runs, telling, webhooks
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
-from claude_runner.attempts import conclude, rules_of
+from claude_runner.attempts import conclude, ended_by, rules_of
 from claude_runner.budgets import Purse, Watch, settle
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
@@ -231,7 +231,7 @@ class Runner:
 
         while True:
             try:
-                if not await self.database.write(write):
+                if not await ended_by(self.database, write, run, ending, now):
                     log.warning("run %s: attempt %d was ended by someone else", run.id, run.attempt)
                 break
             except UnavailableError as error:

@@ -237,7 +237,11 @@ def _next(job: Job | None, now: datetime) -> str:
 
 def _local(instant: datetime, job: Job) -> str:
     """Return an instant on the job's own clock, as a person reads it."""
-    return f"{instant.astimezone(ZoneInfo(job.timezone)):%Y-%m-%d %H:%M} ({job.timezone})"
+    try:
+        zone = ZoneInfo(job.timezone)
+    except (KeyError, ValueError):  # one that this machine does not know, or that was spoiled by hand
+        zone = ZoneInfo("UTC")
+    return f"{instant.astimezone(zone):%Y-%m-%d %H:%M} ({zone.key})"
 
 
 def _span(span: timedelta) -> str:

@@ -14,11 +14,12 @@ from claude_runner.agent import Listener, Order, Stop
 from claude_runner.app import App, open_app
 from claude_runner.attempts import conclude
 from claude_runner.config import Settings
+from claude_runner.db import Connection
 from claude_runner.dispatcher import PATIENCE_SECONDS
 from claude_runner.holds import HoldKind
 from claude_runner.hub import Topic
 from claude_runner.runs import Ending, EventKind, NewRun, State, Tokens, Trigger
-from tests.parts import Parts, open_parts
+from tests.parts import Parts, drafted, open_parts
 from tests.support import FakeAgent, FakeClock, ended, running, settled, until
 
 OVERLOADED = Ending(State.ERROR, reason="overloaded", error="no room", tokens=Tokens(10, 1), cost_usd=0.01)
@@ -130,6 +131,58 @@ async def test_a_run_that_somebody_deleted_by_hand_keeps_nobody_from_stopping_an
         await app.database.write(lambda c: c.execute("DELETE FROM runs WHERE id = ?", (gone,)).fetchall())
         app.hub.publish(Topic.CANCEL, gone)
         assert (await other.dispatcher.cancel(stays)).state is State.CANCELLED
+
+
+# Ends that can't be told of
+
+
+async def test_a_run_ends_and_is_told_of_though_nobody_knows_its_jobs_zone_any_more(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_app(Settings(home=tmp_path), agent=Deaf(REFUSED), clock=clock) as app:
+        run_id = (await app.trigger((await app.jobs.add(drafted(), clock.now())).id)).id
+        await running(app, run_id, said=SAID)
+        await app.database.write(lambda c: c.execute("UPDATE jobs SET timezone = 'Mars/Olympus'").fetchall())
+        assert (await app.dispatcher.cancel(run_id)).reason == "not_signed_in"
+
+
+async def test_a_run_ends_though_somebody_spoiled_what_its_end_reads(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def fail(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+        listener.used(Tokens(10, 1), "m", 0.25)
+        return OVERLOADED
+
+    async with open_app(Settings(home=tmp_path), agent=FakeAgent(fail), clock=clock) as app:
+        run = await settled(app, await pending(app))
+        await app.database.write(
+            lambda c: c.execute("UPDATE runs SET model_usage = 'spoiled' WHERE id = ?", (run.id,)).fetchall()
+        )
+        assert run.not_before is not None
+        clock.move(run.not_before - clock.now() + timedelta(seconds=1))
+        run = await ended(app, run.id)
+        assert (run.state, run.reason, run.error) == (State.ERROR, "overloaded", "no room")
+
+
+async def test_no_run_that_was_spoiled_keeps_a_server_from_leading(tmp_path: Path, clock: FakeClock) -> None:
+    settings = Settings(home=tmp_path)
+    async with open_app(settings, agent=FakeAgent(), clock=clock) as app:
+        lost = [await pending(app) for _ in range(2)]
+        for each in lost:
+            await ended(app, each)
+
+        def spoil(c: Connection) -> None:
+            c.execute(
+                "UPDATE runs SET state = 'running', finished_at = NULL, worker = 'gone', attempt = 2,"
+                " model_usage = iif(id = ?, 'spoiled', NULL)",
+                (lost[0],),
+            )
+
+        await app.database.write(spoil)
+    async with open_app(settings, agent=FakeAgent(), clock=clock) as app:
+        assert app.leadership.leading
+        assert [(await app.runs.get(each)).reason for each in lost] == ["server_stopped"] * 2
+        assert (await ended(app, await pending(app))).state is State.FINISHED
 
 
 # Who waits
