@@ -107,7 +107,8 @@ class Turn:
             return
         if overlap is Overlap.CANCEL_RUNNING and others:
             done.superseded += runs.supersede(c, self.job.id, SUPERSEDED.error, self.now)
-        alone = overlap is not Overlap.ALLOW and bool(others)
+        # It may come to meet another later: one by hand, or one that is tried again.
+        alone = overlap is not Overlap.ALLOW
         # Runs are begun in the order in which they were made.
         made_at = self.now + timedelta(milliseconds=place or 0)
         run_id = runs.insert(c, self._new_run(slot, alone=alone), made_at)

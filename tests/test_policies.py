@@ -11,6 +11,7 @@ import pytest
 
 from claude_runner import jobs, runs
 from claude_runner.app import App
+from claude_runner.attempts import conclude
 from claude_runner.errors import InvalidError
 from claude_runner.hub import Topic
 from claude_runner.jobs import CatchUp, Job, JobDraft, Overlap, Pause, PausedBy, Policy
@@ -22,6 +23,7 @@ from tests.support import FakeAgent, FakeClock, ended, running, until
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+OVERLOADED = Ending(State.ERROR, reason="overloaded", error="no room")
 
 
 @pytest.fixture
@@ -97,6 +99,41 @@ async def test_queue_all_lets_each_slot_wait_for_its_turn(parts: Parts) -> None:
         await end(parts, run)
         run = await claimed(parts)
     assert order == [NINE, NINE + HOUR, NINE + 2 * HOUR]
+
+
+async def test_a_run_that_is_tried_again_waits_for_the_slot_that_went_ahead_of_it(parts: Parts) -> None:
+    await job_with(parts, "* * * * *", overlap=Overlap.QUEUE_ALL)
+    parts.clock.move(31)
+    await tick(parts)
+    parts.clock.move(39)
+    first = await claimed(parts)
+    assert first is not None
+    assert await parts.database.write(lambda c: conclude(c, first, OVERLOADED, parts.clock.now()))
+    parts.clock.move(21)
+    await tick(parts)
+    second = await claimed(parts)
+    assert second is not None
+    assert second.id != first.id
+    parts.clock.move(MINUTE)
+    assert await claimed(parts) is None
+    await end(parts, second)
+    again = await claimed(parts)
+    assert again is not None
+    assert (again.id, again.attempt) == (first.id, 2)
+
+
+async def test_a_slots_run_waits_for_one_by_hand_that_was_begun_before_it(parts: Parts) -> None:
+    job = await job_with(parts, jitter_seconds=600)
+    parts.clock.move(31)
+    await tick(parts)
+    await parts.runs.add(job.new_run(Trigger.MANUAL), parts.clock.now())
+    by_hand = await claimed(parts)
+    assert by_hand is not None
+    assert by_hand.trigger is Trigger.MANUAL
+    parts.clock.move(601)
+    assert await claimed(parts) is None
+    await end(parts, by_hand)
+    assert await claimed(parts) is not None
 
 
 async def test_allow_lets_slots_run_side_by_side(parts: Parts) -> None:
