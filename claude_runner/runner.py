@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from claude_runner import inside, jobs, runs, telling, webhooks
 from claude_runner.agent import Agent, Endpoint, Order, Stop, StopCause
 from claude_runner.attempts import conclude, ended_by, rules_of
-from claude_runner.budgets import Purse, Watch, settle
+from claude_runner.budgets import Purse, Reached, Scope, Watch, settle
 from claude_runner.config import Clock, Settings
 from claude_runner.db import Database
 from claude_runner.errors import RunnerError, UnavailableError, unusable
@@ -225,8 +225,8 @@ class Runner:
             runs.append(c, run.id, run.attempt, events)
             cost = recorder.cost_usd if ending.tokens is None and ending.cost_usd is None else ending.cost_usd
             ended = conclude(c, run, replace(ending, tokens=ending.tokens or tokens, cost_usd=cost), now)
-            if ended and ending.reason == "budget" and watch is not None and watch.met is not None:
-                settle(c, run, watch.met, now)
+            if ended and ending.reason == "budget":
+                settle(c, run, _met(run, ending, watch), now)
             return ended
 
         while True:
@@ -239,6 +239,13 @@ class Runner:
                 await self.clock.pause(asyncio.Event(), 1)
         self.hub.publish(Topic.RUNS, run.id)
         log.info("run %s: %s", run.id, f"{ending.state} ({ending.reason})" if ending.reason else ending.state)
+
+
+def _met(run: Run, ending: Ending, watch: Watch | None) -> Reached:
+    """Return the budget that ended a run: one of ours, else that of Claude Code or of a chain of runs."""
+    if watch is not None and watch.met is not None:
+        return watch.met
+    return Reached(Scope.RUN, ending.error or "", None, run.max_cost_usd or 0.0)
 
 
 def _gone_before(c: sqlite3.Connection, run: Run, job: Job | None) -> tuple[list[ToolCall], bool]:

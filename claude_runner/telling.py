@@ -53,19 +53,23 @@ def on_end(c: sqlite3.Connection, run: Run, job: Job | None, ending: Ending, now
     if run.rehearsal:
         return
     _ping_end(c, run, job, ending, now)
-    # Whoever starts a prompt by hand sees what comes of it; a budget that was met is told of by itself.
-    if ending.state is State.CANCELLED or ending.reason == "budget" or _is_by_hand(run, job):
+    if ending.state is State.CANCELLED or _is_by_hand(
+        run, job
+    ):  # whoever starts a prompt sees what comes of it
         return
     policy = _policy(c, job)
+    if ending.reason == "budget" and NotifyOn.BUDGET in _wanted(policy):
+        return  # a budget that was met is told of by itself
     name, needed = _name(c, run, job), policy.notify_after_failures or 1
     if ending.state is State.ERROR:
-        before = failures_before(c, run, COUNTED)
+        counted = max(COUNTED, needed)
+        before = failures_before(c, run, counted)
         if before + 1 >= needed:
             _tell(
                 c,
                 policy,
                 NotifyOn.FAILURE,
-                Message(f"{name} failed", _failure(run, job, ending, before, now)),
+                Message(f"{name} failed", _failure(run, job, ending, _in_a_row(before, counted), now)),
                 run,
                 job,
                 now,
@@ -197,14 +201,16 @@ def _name(c: sqlite3.Connection, run: Run | None, job: Job | None) -> str:
     return "A run" if run is None else f"Run {run.id}"
 
 
-def _failure(run: Run, job: Job | None, ending: Ending, before: int, now: datetime) -> str:
+def _in_a_row(before: int, counted: int) -> str:
+    """Return how often it has failed in a row, of which no more are counted than so many before this time."""
+    if before == 0:
+        return ""
+    return f"It has failed {before + 1} times{' or more' if before >= counted else ''} in a row."
+
+
+def _failure(run: Run, job: Job | None, ending: Ending, row: str, now: datetime) -> str:
     error = _head(ending.error or "it did not finish")
     code = f" ({ending.reason})" if ending.reason else ""
-    row = (
-        ""
-        if before == 0
-        else f"It has failed {before + 1}{' times or more' if before >= COUNTED else ' times'} in a row."
-    )
     return _lines(f"{error}{code}", row, _spent(run, ending, now), _next(job, now))
 
 

@@ -77,7 +77,7 @@ class Turn:
             else:
                 jobs.record_skip(c, self.job.id, slot)
         if missed:
-            telling.on_missed(c, self.job, _in_all(missed), self.now)
+            telling.on_missed(c, replace(self.job, next_run_at=plan.following), _in_all(missed), self.now)
             done.told = True
 
     def _not_now(self, c: sqlite3.Connection, plan: Plan) -> tuple[Fate, str] | None:

@@ -185,6 +185,29 @@ async def test_while_the_budgets_can_not_be_read_nothing_is_spent_and_it_is_said
     )
 
 
+async def test_it_is_told_how_much_of_each_budget_is_used(parts: Parts) -> None:
+    """Of those of jobs, what bounds the job that spent something: its own or everybody's, whichever is narrower."""
+    own, usual = (
+        await parts.job(name="Own", policy=Policy(max_cost_per_day_usd=2)),
+        await parts.job(name="Usual"),
+    )
+    await parts.job(name="Idle")
+    await allow(parts, day_usd=20, month_usd=100, job_day_usd=4)
+    await ended(parts, MORNING - 2 * DAY, cost_usd=6, job_id=own.id)
+    await ended(parts, MORNING, cost_usd=1, job_id=own.id)
+    await ended(parts, MORNING, cost_usd=3, job_id=usual.id)
+    run = await parts.claimed(job_id=usual.id)
+    await parts.runs.record(run, [], Tokens(5), "sonnet", cost_usd=0.5)
+    found = await parts.database.read(lambda c: budgets.standings(c, parts.clock.now()))
+    assert [(it.scope, it.name, it.spent_usd, it.bound_usd, it.is_near) for it in found] == [
+        (Scope.MONTH, None, 10.5, 100, False),
+        (Scope.DAY, None, 4.5, 20, False),
+        (Scope.JOB_DAY, "Usual", 3.5, 4, True),
+        (Scope.JOB_DAY, "Own", 1, 2, False),
+    ]
+    assert {it.until for it in found} == {MIDNIGHT, datetime(2026, 12, 1, tzinfo=UTC)}
+
+
 # The owner's days and months
 
 
@@ -594,6 +617,24 @@ async def test_a_day_that_is_used_up_begins_no_run_of_a_webhook_or_by_hand(parts
         run = await executed(parts, await parts.claimed(**changes))
         assert (run.state, run.reason) == (State.ERROR, "budget")
         assert (run.error or "").startswith("it was not started: all runs have cost $1 today")
+
+
+async def stopped_by_claude_code(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+    """A run that Claude Code itself has stopped, which counts calls that it tells of at the end only."""
+    listener.started()
+    listener.used(Tokens(1000), "sonnet", 0.9)
+    return Ending(
+        State.ERROR, error="it reached its budget", reason="budget", tokens=Tokens(2000), cost_usd=1.1
+    )
+
+
+async def test_a_budget_that_claude_code_met_first_is_told_as_well(parts: Parts) -> None:
+    await somebody_listens(parts)
+    job = await parts.job(policy=Policy(max_cost_usd=1))
+    run = await parts.claimed(job_id=job.id)
+    await (await runner_of(parts, stopped_by_claude_code))[0].execute(run, Stop(), lambda: None)
+    assert await told(parts) == ["it reached its budget."]
+    assert (await parts.runs.get(run.id)).reason == "budget"
 
 
 async def unpriced(_order: Order, listener: Listener, _stop: Stop) -> Ending:

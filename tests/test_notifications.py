@@ -23,7 +23,7 @@ from claude_runner.config import Settings
 from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.holds import Hold, HoldKind
 from claude_runner.hub import Topic
-from claude_runner.jobs import Fate, Job, NotifyOn, Occurrence, Pause, PausedBy, Policy
+from claude_runner.jobs import CatchUp, Fate, Job, NotifyOn, Occurrence, Pause, PausedBy, Policy
 from claude_runner.notifications import Delivery, Event, Notification
 from claude_runner.runs import Ending, NewRun, Run, State, Trigger, insert
 from tests.parts import drafted, logged
@@ -177,6 +177,41 @@ async def test_somebody_is_told_from_the_nth_failure_in_a_row_on_and_of_the_reco
         titles.append([it.title for it in await rows(app)][: len(await rows(app)) - before])
     assert service.name == "off"
     assert titles == [[], [], [], [], [], ["Morning failed"], ["Morning failed"], ["Morning works again"], []]
+
+
+async def test_somebody_who_wants_to_hear_from_the_sixtieth_failure_on_does(app: App) -> None:
+    await app.channels.add("off", "json://127.0.0.1:9/x", MORNING)
+    job = await a_job(app, policy=Policy(notify_after_failures=60))
+    for _ in range(58):
+        await a_run(app, job, FAILED)
+    await ends(app, job, FAILED)
+    assert await rows(app) == []
+    await ends(app, job, FAILED)
+    [it] = await rows(app)
+    assert "It has failed 60 times in a row." in it.body
+
+
+async def test_who_is_not_told_of_budgets_is_told_of_the_run_that_one_ended(app: App) -> None:
+    await app.channels.add("off", "json://127.0.0.1:9/x", MORNING)
+    ending = Ending(State.ERROR, error="it was stopped: too dear", reason="budget", cost_usd=2)
+    await ends(app, await a_job(app, policy=Policy(notify_on=(NotifyOn.FAILURE,))), ending)
+    assert [it.body.partition("\n")[0] for it in await rows(app)] == ["it was stopped: too dear (budget)"]
+    await ends(app, await a_job(app), ending)  # which is told as a budget
+    assert len(await rows(app)) == 1
+
+
+async def test_of_a_missed_slot_the_one_that_comes_next_is_told(app: App, clock: FakeClock) -> None:
+    await app.channels.add("off", "json://127.0.0.1:9/x", MORNING)
+    await a_job(app, cron="0 9 * * *", policy=Policy(catch_up=CatchUp.NONE))
+    clock.jump(timedelta(days=2, hours=3))
+
+    async def is_told() -> bool:
+        return bool(await rows(app))
+
+    await until(is_told, app)
+    [it] = await rows(app)
+    assert it.title == "Morning missed 3 runs"
+    assert "Next planned: 2026-11-26 09:00 (UTC)." in it.body
 
 
 async def test_a_cancelled_run_is_told_to_nobody_and_breaks_no_row(app: App, clock: FakeClock) -> None:
