@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from claude_runner.jobs import JobDraft
+from claude_runner.jobs import JobDraft, Policy
 from claude_runner.permissions import Profile
 from claude_runner.webhooks import Signature, WebhookDraft
 
@@ -91,6 +91,7 @@ CHORES: Final = (
             tools=("Read", "Bash"),
             profile=Profile.RULES,
             commands=("ls -l", "du -sh", "stat"),
+            policy=Policy(max_retries=1, pause_after_failures=10, max_cost_usd=0.25, notify_after_failures=2),
         ),
         "All 9 hosts have a backup of last night; none is smaller than usual.",
         0.9,

@@ -5,7 +5,7 @@ zone (`_clocks`). A timetable bounds one by dates and has windows in which its s
 """
 
 from claude_runner.schedule._blackouts import Blackout, parse_blackout
-from claude_runner.schedule._clocks import Change, clock_changes, local_timezone
+from claude_runner.schedule._clocks import Change, clock_changes, local_timezone, zone_of
 from claude_runner.schedule._schedules import Schedule, parse
 from claude_runner.schedule._timetable import Stretch, Timetable
 
@@ -19,4 +19,5 @@ __all__ = [
     "local_timezone",
     "parse",
     "parse_blackout",
+    "zone_of",
 ]

@@ -13,7 +13,7 @@ from claude_runner.jobs import Job, Policy
 from claude_runner.permissions import Profile, read_commands
 from claude_runner.schedule import local_timezone
 from claude_runner.text_lists import read_list
-from claude_runner.views.policies import check_channels, read_policy_changes
+from claude_runner.views.policies import wished_policy
 from claude_runner.webhooks import MAX_PLAIN_FIELDS, Signature, Webhook
 
 
@@ -80,10 +80,7 @@ async def _policy(app: App, values: Mapping[str, Any], old: Job | Webhook | None
     before = old.policy if isinstance(old, Job) else Policy()
     if (wished := values["policy"]) is None or wished == "":
         return before
-    policy = read_policy_changes(wished, before)
-    if policy.notify_channels != before.notify_channels:
-        await check_channels(app, policy.notify_channels)
-    return policy
+    return await wished_policy(app, wished, before)
 
 
 async def owners_zone(app: App) -> ZoneInfo:

@@ -70,6 +70,14 @@ def read_policy_changes(wished: Mapping[str, Any] | str, policy: Policy) -> Poli
     return changed
 
 
+async def wished_policy(app: App, wished: Mapping[str, Any] | str, before: Policy) -> Policy:
+    """Return a policy with what a caller wishes, its channels among those that there are; raises `InvalidError`."""
+    policy = read_policy_changes(wished, before)
+    if policy.notify_channels != before.notify_channels:
+        await check_channels(app, policy.notify_channels)
+    return policy
+
+
 async def check_channels(app: App, names: tuple[str, ...] | None) -> None:
     """Refuse names that no notification channel has; raises `InvalidError`."""
     if not names:

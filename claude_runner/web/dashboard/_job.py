@@ -18,6 +18,7 @@ from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._folders import Listing, listing
 from claude_runner.web.dashboard._jobs import in_words, results, standing
 from claude_runner.web.dashboard._rendering import Pages, live_parts, wants
+from claude_runner.web.dashboard._rule_fields import clock_of
 from claude_runner.web.dashboard._rules import rules_in_words
 from claude_runner.web.dashboard._schedule_preview import SHOWN, marked
 from claude_runner.web.dashboard._words import money
@@ -86,7 +87,7 @@ class JobDetails:
         return {
             "warnings": warnings,
             "profile": job.profile or default,
-            "rules": list(rules_in_words(rules)),
+            "rules": list(rules_in_words(rules, clock_of(job.timezone) or ZoneInfo("UTC"))),
             "own_rules": decided_in(job.policy),
             "default_model": owned.default_model,
             "allowed": await self._app.stored.allowed_tools(),

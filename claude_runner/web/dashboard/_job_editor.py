@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from claude_runner.errors import ConflictError, NotFoundError
-from claude_runner.jobs import Job, JobDraft
+from claude_runner.errors import ConflictError, NotFoundError, UnavailableError
+from claude_runner.jobs import STANDARD, Job, JobDraft
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
 from claude_runner.web.dashboard._job_form import (
     EXAMPLE,
@@ -27,6 +29,8 @@ from claude_runner.web.dashboard._job_form import (
 )
 from claude_runner.web.dashboard._job_tools import tool_groups
 from claude_runner.web.dashboard._rendering import SECURE, Pages
+from claude_runner.web.dashboard._rule_fields import RULES
+from claude_runner.web.dashboard._rules import CHOICES, defaults_in_words
 from claude_runner.web.dashboard._schedule_preview import preview
 from claude_runner.web.dashboard._zones import zone_names
 
@@ -72,7 +76,7 @@ class JobEditor:
     async def preview(self, request: Request) -> Response:
         """Answer an open form with what its schedule comes to."""
         query = request.query_params
-        found = await preview(query.get("cron", ""), query.get("timezone", ""), self._app.clock.now())
+        found = await preview(query.get("cron", ""), query.get("timezone", ""), self._app.clock.now(), query)
         part = await self._pages.fragment("job_form.html", "preview", preview=found)
         return HTMLResponse(part, headers=SECURE)
 
@@ -172,20 +176,31 @@ class JobEditor:
     ) -> Response:
         if seen is None and job is not None:
             seen = _Seen(job.updated_at.isoformat(), json.dumps(fields_of(job).marks))
-        now = self._app.clock.now()
+        now, owned = self._app.clock.now(), await self._app.stored.owned()
         shown: dict[str, Any] = {
             "job": job,
             "fields": fields,
             "errors": errors or {},
             "differences": differences,
             "seen": seen,
-            "preview": await preview(fields.cron, fields.timezone, now),
+            "preview": await preview(fields.cron, fields.timezone, now, asdict(fields)),
             "groups": await tool_groups(self._app, fields.tools),
             "zones": await asyncio.to_thread(zone_names),
             "models": MODELS,
             "profiles": PROFILES,
             "examples": EXAMPLES,
             "default_profile": (await self._app.stored.rights()).default,
-            "owned": await self._app.stored.owned(),
+            "owned": owned,
+            "choices": CHOICES,
+            "defaults": defaults_in_words(owned.job_defaults.or_else(STANDARD), owned.budgets),
+            "rule_errors": sorted(RULES.keys() & (errors or {}).keys()),
+            "channels": await self._channels(fields),
         }
         return await self._pages.page(request, "job_form.html", status, **shown)
+
+    async def _channels(self, fields: JobFields) -> list[tuple[str, str]]:
+        """Return the names of the channels that there are, and of those that were chosen when there were others."""
+        names: list[str] = []
+        with suppress(UnavailableError):  # where the key is not there that opens their addresses
+            names = [channel.name for channel in await self._app.channels.list()]
+        return [(name, name) for name in dict.fromkeys([*names, *(fields.notify_channels or ())])]

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from claude_runner.app import App
 from claude_runner.errors import InvalidError
-from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, check_model, check_prompt, checked_name
+from claude_runner.jobs import DEFAULT_TIMEOUT_MINUTES, Job, Policy, check_model, check_prompt, checked_name
 from claude_runner.schedule import parse
 from claude_runner.views.decisions import ChosenProfile, decided
 from claude_runner.web.dashboard._filters import whole
 from claude_runner.web.dashboard._forms import Form
+from claude_runner.web.dashboard._rule_fields import RULES, RuleFields, read_rules, stored_rules, typed_rules
 
 EXAMPLE: Final = "0 9 * * 1-5"
 NAMES: Final[Mapping[str, str]] = {
@@ -28,11 +29,12 @@ NAMES: Final[Mapping[str, str]] = {
     "commands": "Shell commands",
     "model": "Model",
     "timeout_minutes": "Time limit",
+    **RULES,
 }  # in the form's order
 
 
 @dataclass(frozen=True, slots=True)
-class JobFields:
+class JobFields(RuleFields):
     """What the form of a job holds, as it is typed."""
 
     name: str = ""
@@ -80,6 +82,7 @@ def fields_of(job: Job) -> JobFields:
         commands="\n".join(job.commands),
         model=job.model or "",
         timeout_minutes=str(job.timeout_minutes),
+        **stored_rules(job.policy, job.timezone),
     )
 
 
@@ -97,6 +100,7 @@ def typed(form: Form) -> JobFields:
         commands="\n".join(line for line in map(_squeezed, form.text("commands").split("\n")) if line),
         model=form.text("model").strip(),
         timeout_minutes=form.text("timeout_minutes").strip(),
+        **typed_rules(form),
     )
 
 
@@ -114,7 +118,6 @@ def of_the_form() -> Iterator[None]:
     try:
         yield
     except InvalidError as error:
-        # The rules that bound a schedule are not in the form; what does not go with them is when it runs.
         field = error.field if error.field is not None and error.field in NAMES else "cron"
         raise Refused({field: str(error)}) from error
 
@@ -144,6 +147,9 @@ async def values_of(
         rights = await decided(app, _rights(fields), old)
         values |= rights.values
         warnings = rights.warnings or ()
+    before = Policy() if old is None else old.policy
+    values["policy"], wrong = await read_rules(app, fields, fields.timezone, before)
+    errors |= wrong
     if errors:
         raise Refused(errors)
     return values | {"prompt": fields.prompt, "enabled": fields.enabled}, warnings
@@ -164,7 +170,7 @@ def merged(mine: JobFields, theirs: JobFields, seen: Mapping[str, str]) -> tuple
         if others[name] in {seen.get(name), own[name]}:
             continue
         is_disputed = own[name] != seen.get(name)
-        differences.append(Difference(label, _shown(getattr(theirs, name)), is_disputed))
+        differences.append(Difference(label, _shown(name, getattr(theirs, name)), is_disputed))
         if not is_disputed:
             taken[name] = getattr(theirs, name)
     return replace(mine, **taken), differences
@@ -219,14 +225,15 @@ def _squeezed(line: str) -> str:
     return " ".join(line.split())
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    nothing = "as the default" if name in RULES else "all that are allowed" if name == "tools" else "nothing"
     match value:
         case bool():
             return "yes" if value else "no"
         case tuple():
-            return ", ".join(value) or "all that are allowed"
+            return ", ".join(value) or ("nothing" if name in RULES else nothing)
         case _:
-            return str(value) or "nothing"
+            return str(value or "") or nothing
 
 
 def _mark(value: object) -> str:

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from claude_runner.errors import InvalidError
-from claude_runner.schedule import Change, clock_changes, parse
+from claude_runner.schedule import Blackout, Change, Schedule, Timetable, clock_changes, parse, parse_blackout
+from claude_runner.views.pauses import read_moment
 
 SHOWN: Final = 10
+MAX_BLACKOUTS: Final = 20
 YEAR: Final = timedelta(days=366)
 
 
@@ -41,14 +44,33 @@ class SchedulePreview:
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
-async def preview(cron: str, timezone: str, now: datetime) -> SchedulePreview:
-    """Return what a schedule comes to; whatever is wrong with it is told, not raised."""
+async def preview(cron: str, timezone: str, now: datetime, bounds: Mapping[str, str]) -> SchedulePreview:
+    """Return what a schedule comes to; whatever is wrong with it is told, not raised.
+
+    Args:
+        cron: The schedule, as it is typed.
+        timezone: Its zone.
+        now: The present.
+        bounds: The rules as they are typed that leave slots out, by name; one that can't be read leaves out none.
+    """
     try:
         schedule = parse(cron, timezone.strip(), now)
-        fires = await asyncio.to_thread(schedule.upcoming, now, SHOWN)
+        fires = await asyncio.to_thread(_within(schedule, bounds).upcoming, now, SHOWN)
     except InvalidError as error:
         return SchedulePreview(errors={error.field or "cron": str(error)})
     return SchedulePreview(schedule.describe(), schedule.timezone, marked(fires, now))
+
+
+def _within(schedule: Schedule, bounds: Mapping[str, str]) -> Timetable:
+    moments: dict[str, datetime | None] = {}
+    blackouts: list[Blackout] = []
+    for name in ("starts_at", "ends_at"):
+        with suppress(InvalidError):
+            moments[name] = read_moment(bounds[name], name, schedule.zone) if bounds.get(name) else None
+    for line in filter(str.strip, bounds.get("blackouts", "").splitlines()[:MAX_BLACKOUTS]):
+        with suppress(InvalidError):
+            blackouts.append(parse_blackout(line))
+    return Timetable(schedule, **moments, blackouts=tuple(blackouts))
 
 
 def marked(fires: Sequence[datetime], now: datetime) -> list[Fire]:

@@ -2,13 +2,14 @@
 import { morph, parse } from "./live.js";
 
 const PAUSE_MS = 150; // after the last key
+const READ = ["cron", "timezone", "starts_at", "ends_at", "blackouts"];
 const form = document.querySelector("[data-job-form]");
 const shown = document.getElementById("preview");
 let waiting = 0;
 let asked = "";
 
 async function look() {
-  const query = new URLSearchParams({ cron: form.elements.cron.value, timezone: form.elements.timezone.value }).toString();
+  const query = new URLSearchParams(READ.map((name) => [name, form.elements[name].value])).toString();
   if (query === asked) return;
   asked = query;
   const response = await fetch(`/jobs/preview?${query}`, { headers: { accept: "text/html" } }).catch(() => null);
@@ -20,7 +21,7 @@ async function look() {
 
 form.addEventListener("input", ({ target }) => {
   if (target.name === "tools") form.querySelector("[name=grants][value=some]").checked = true;
-  if (target !== form.elements.cron && target !== form.elements.timezone) return;
+  if (!READ.includes(target.name)) return;
   clearTimeout(waiting);
   waiting = setTimeout(look, PAUSE_MS);
 });
