@@ -19,13 +19,13 @@ def _whole(description: str) -> dict[str, Any]:
 _RULES: Final[Mapping[str, Any]] = {
     "overlap": _one_of(
         Overlap,
-        "A slot comes while a run still goes on: skip the slot; queue_one, queue_all: wait for its end;"
-        " cancel_running: stop the old run; allow: run both.",
+        "The last run still goes on: skip, leave it out; queue_one, queue_all: wait for its end; cancel_running:"
+        " stop the old run; allow: run both.",
     ),
     "catch_up": _one_of(
-        CatchUp, "Slots that the server was down for: run none, the latest, or all afterwards."
+        CatchUp, "Times when the machine was off or asleep: afterwards run none, the latest, or all."
     ),
-    "catch_up_minutes": _whole("With all: not those that are later than this."),
+    "catch_up_minutes": _whole("With all: only those of the last so many minutes."),
     "jitter_seconds": _whole("Start up to so much later, by chance."),
     "starts_at": {"type": "string", "description": "No run before it: ISO 8601 with its offset."},
     "ends_at": {"type": "string", "description": "No run after it."},
@@ -34,7 +34,10 @@ _RULES: Final[Mapping[str, Any]] = {
         "items": {"type": "string"},
         "description": "When not to run, on its clock: `Mon-Fri 22:00-06:00`, `Sat,Sun`, `2026-12-24..2027-01-01`.",
     },
-    "max_retries": _whole("How often to try again what failed for a passing reason (0 to 10)."),
+    "max_retries": _whole(
+        "How often to try again where Claude is overloaded or out of reach (0 to 10). A usage limit needs no rule: the"
+        " run waits, and goes on when it resets."
+    ),
     "on_crash": _one_of(
         OnCrash, "The server died during a run: fail, retry from the start, or resume the conversation."
     ),

@@ -28,7 +28,7 @@ class NotificationTools(ToolGroup):
 
     @tool("Create a notification channel", acts_outside=True)
     async def create_notification_channel(self, name: str, url: Address) -> ChannelView:
-        """Name a place where notifications go: a mail address, or a chat or a phone by an Apprise URL.
+        """Name a place where notifications go: a mail address, a chat, a phone, a webhook.
 
         From then on it is told what jobs fail at, when they work again, and what was missed, paused or cost too much.
         Which of these a job tells of, from which failure on and to which channels, is in its policy (notify_on,
@@ -38,8 +38,9 @@ class NotificationTools(ToolGroup):
         Args:
             name: What it is called, such as `phone`; policies name it so.
             url: `email:alice@example.com` is sent by the server 'email', which must be configured. Or an Apprise URL,
-                such as `slack://TokenA/TokenB/TokenC/#channel`, `tgram://bottoken/chat_id`, `discord://id/token`,
-                `ntfy://topic`, `mailto://user:password@host`, `jsons://host/path`. It is sealed and never shown.
+                such as `tgram://bottoken/chat_id`, `discord://id/token`, `ntfy://topic`, `mailto://user:password@host`,
+                a webhook's own https address at Slack or Discord; `jsons://host/path` posts JSON to any other. It is
+                sealed and never shown.
         """
         return channel_view(await self.app.channels.add(name, url, self.app.clock.now()))
 
