@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
+from operator import add, attrgetter
 from typing import Any, Final, NamedTuple
 
 from claude_runner.db import to_text
@@ -52,7 +53,7 @@ class Totals:
 
     def __add__(self, other: "Totals") -> "Totals":
         """Return both together."""
-        return Totals(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return Totals(*map(add, _values(self), _values(other)))
 
 
 class Dimension(StrEnum):
@@ -86,6 +87,7 @@ class SlotTotals(NamedTuple):
 
 
 _COLUMNS: Final = tuple(each.name for each in fields(Totals))
+_values: Final = attrgetter(*_COLUMNS)
 _REAL: Final = frozenset({"cost_usd", "seconds"})
 _SUMS: Final = ", ".join(f"total({name})" for name in _COLUMNS)
 _BETWEEN: Final = f"""
@@ -186,10 +188,11 @@ def _between(c: sqlite3.Connection, since: datetime, until: datetime, rehearsal:
 def _spans(since: datetime, until: datetime, *, months: bool = False) -> list[_Span]:
     """Return what a stretch of time in UTC is made of: quarters of an hour at both ends, whole days between them."""
     first, last = _day_of(since + DAY - timedelta(microseconds=1)), _day_of(until)
-    if last - first <= DAY:
+    if last <= first:
         return [_span("quarter", since, until)]
     inner = _days(first, last) if months else [_span("day", first, last)]
-    return [_span("quarter", since, first), *inner, _span("quarter", last, until)]
+    ends = [_span("quarter", *end) for end in ((since, first), (last, until)) if end[0] < end[1]]
+    return [*ends, *inner]
 
 
 def _days(first: datetime, last: datetime) -> list[_Span]:
@@ -216,5 +219,5 @@ def _day_of(instant: datetime) -> datetime:
 
 
 def _totals(row: Iterable[Any]) -> Totals:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    return Totals(**{name: value if name in _REAL else int(value) for name, value in values.items()})
+    values = zip(_COLUMNS, row, strict=True)
+    return Totals(*(value if name in _REAL else int(value) for name, value in values))
