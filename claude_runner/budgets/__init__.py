@@ -9,16 +9,19 @@ from claude_runner.budgets._purse import Purse, Watch, open_purse
 from claude_runner.budgets._reached import reached
 from claude_runner.budgets._records import Reached, Scope
 from claude_runner.budgets._settling import pass_over, settle
+from claude_runner.budgets._standing import Standing, standings
 
 __all__ = [
     "Bounds",
     "Purse",
     "Reached",
     "Scope",
+    "Standing",
     "Watch",
     "bounds_of",
     "open_purse",
     "pass_over",
     "reached",
     "settle",
+    "standings",
 ]

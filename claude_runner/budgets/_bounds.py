@@ -56,13 +56,13 @@ def bounds_of(c: sqlite3.Connection, job_id: str | None = None, webhook_id: str 
     run_usd, job_day_usd, webhook_day_usd, breaker = whole.run_usd, None, None, 0.0
     if job is not None:
         policy = job.policy.or_else(settings.job_defaults(c))
-        run_usd = _narrower(run_usd, policy.max_cost_usd)
-        job_day_usd = _narrower(whole.job_day_usd, policy.max_cost_per_day_usd)
+        run_usd = narrower(run_usd, policy.max_cost_usd)
+        job_day_usd = narrower(whole.job_day_usd, policy.max_cost_per_day_usd)
         breaker = policy.cost_breaker or 0.0
     if webhook_id is not None:
         a_run, a_day = webhooks.max_costs(c, webhook_id)
-        run_usd = _narrower(run_usd, a_run)
-        webhook_day_usd = _narrower(whole.webhook_day_usd, a_day)
+        run_usd = narrower(run_usd, a_run)
+        webhook_day_usd = narrower(whole.webhook_day_usd, a_day)
     return Bounds(run_usd, job_day_usd, webhook_day_usd, whole.day_usd, whole.month_usd, breaker)
 
 
@@ -71,8 +71,8 @@ def bounds_of_run(c: sqlite3.Connection, run: Run) -> Bounds:
     found = bounds_of(c, run.job_id, run.webhook_id)
     if run.max_cost_usd is None:
         return found
-    return replace(found, run_usd=_narrower(run.max_cost_usd, settings.budgets(c).run_usd))
+    return replace(found, run_usd=narrower(run.max_cost_usd, settings.budgets(c).run_usd))
 
 
-def _narrower(one: float | None, other: float | None) -> float | None:
+def narrower(one: float | None, other: float | None) -> float | None:
     return min((bound for bound in (one, other) if bound is not None), default=None)

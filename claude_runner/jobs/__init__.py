@@ -9,7 +9,16 @@ from claude_runner.jobs._calendar import near as slots_near
 from claude_runner.jobs._choices import CatchUp, NotifyOn, OnCrash, Overlap, PausedBy
 from claude_runner.jobs._collection import Jobs, find, remember
 from claude_runner.jobs._ends import count_failures, record_execution
-from claude_runner.jobs._overview import JobPage, JobQuery, JobRow, JobSort, JobState, Outcome
+from claude_runner.jobs._overview import (
+    JobPage,
+    JobQuery,
+    JobRow,
+    JobSort,
+    JobState,
+    Outcome,
+    day_budgets,
+    title,
+)
 from claude_runner.jobs._pauses import pause, resume
 from claude_runner.jobs._policies import (
     STANDARD,
@@ -81,6 +90,7 @@ __all__ = [
     "checked_name",
     "clean_text",
     "count_failures",
+    "day_budgets",
     "decided_in",
     "due",
     "find",
@@ -96,4 +106,5 @@ __all__ = [
     "shelve",
     "slots_near",
     "take_slot",
+    "title",
 ]

@@ -177,6 +177,18 @@ def failing(c: sqlite3.Connection, limit: int) -> list[Job]:
     return [job for job, _ in readable(c.execute(_FAILING, {"limit": limit}))]
 
 
+def day_budgets(c: sqlite3.Connection) -> dict[str, float]:
+    """Read what the runs of a day may cost of those jobs that decide it themselves, in US dollars by id."""
+    rows = c.execute("SELECT id, max_cost_per_day_usd FROM jobs WHERE max_cost_per_day_usd IS NOT NULL")
+    return {row["id"]: row["max_cost_per_day_usd"] for row in rows}
+
+
+def title(c: sqlite3.Connection, job_id: str) -> str | None:
+    """Read what a job is called; `None` where there is none."""
+    row = c.execute("SELECT name FROM jobs WHERE id = :id AND removed_at IS NULL", {"id": job_id}).fetchone()
+    return None if row is None else str(row["name"])
+
+
 def _terms(query: JobQuery) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {}
     terms = "" if query.state is None else f" AND {_TERMS[JobState(query.state)]}"

@@ -29,7 +29,7 @@ from claude_runner.runs._records import (
 )
 from claude_runner.runs._rows import RunRow, rows_of
 from claude_runner.runs._search import RunFilter, RunPage
-from claude_runner.runs._spending import cost_going_on, cost_so_far, usual_cost
+from claude_runner.runs._spending import cost_going_on, cost_so_far, costs_going_on, usual_cost
 from claude_runner.runs._statements import (
     end,
     grant,
@@ -48,6 +48,7 @@ from claude_runner.runs._usage import (
     Totals,
     cost_between,
     cost_of,
+    usage_by,
 )
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "cost_going_on",
     "cost_of",
     "cost_so_far",
+    "costs_going_on",
     "cursor_of",
     "end",
     "failures_before",
@@ -121,5 +123,6 @@ __all__ = [
     "text_so_far",
     "unfinished",
     "usage_before",
+    "usage_by",
     "usual_cost",
 ]

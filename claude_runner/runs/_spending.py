@@ -4,6 +4,8 @@ import sqlite3
 from statistics import median
 from typing import Final
 
+from claude_runner.runs._usage import Dimension
+
 FEW: Final = 5  # finished runs of a job, below which nothing is usual for it
 
 _GOING_ON: Final = """
@@ -22,6 +24,16 @@ def cost_going_on(c: sqlite3.Connection, job_id: str | None = None, webhook_id: 
     """Read what runs that have not ended have cost up to now: all, or those of a job or of a webhook."""
     (cost,) = c.execute(_GOING_ON, {"job_id": job_id, "webhook_id": webhook_id}).fetchone()
     return float(cost)
+
+
+def costs_going_on(c: sqlite3.Connection, dimension: Dimension) -> dict[str, float]:
+    """Read what runs that have not ended have cost up to now, by the job or the webhook that they are of."""
+    column = {Dimension.JOB: "job_id", Dimension.WEBHOOK: "webhook_id"}[dimension]
+    rows = c.execute(
+        f"SELECT {column} AS key, total(cost_usd) AS cost FROM runs "  # noqa: S608 - one of two names
+        f"WHERE state IN ('pending', 'running') AND cost_usd > 0 AND {column} IS NOT NULL GROUP BY {column}"
+    )
+    return {row["key"]: row["cost"] for row in rows}
 
 
 def cost_so_far(c: sqlite3.Connection, run_id: str) -> float | None:

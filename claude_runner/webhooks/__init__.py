@@ -5,7 +5,7 @@ template as data that the model is told not to obey, and kept, so that it can be
 """
 
 from claude_runner.webhooks._bodies import MalformedError, read_payload
-from claude_runner.webhooks._collection import Webhooks, count, hash_of, max_costs, reseal, title
+from claude_runner.webhooks._collection import Webhooks, count, day_budgets, hash_of, max_costs, reseal, title
 from claude_runner.webhooks._deliveries import (
     REFUSALS,
     Delivery,
@@ -58,6 +58,7 @@ __all__ = [
     "Webhooks",
     "checked_fields",
     "count",
+    "day_budgets",
     "delivery_key",
     "earlier",
     "forget",

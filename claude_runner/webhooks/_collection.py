@@ -298,6 +298,12 @@ def max_costs(c: sqlite3.Connection, webhook_id: str) -> tuple[float | None, flo
     return (None, None) if row is None else (row["max_cost_usd"], row["max_cost_per_day_usd"])
 
 
+def day_budgets(c: sqlite3.Connection) -> dict[str, float]:
+    """Read what the runs of a day may cost of those webhooks that have a bound of their own, in US dollars by id."""
+    rows = c.execute("SELECT id, max_cost_per_day_usd FROM webhooks WHERE max_cost_per_day_usd IS NOT NULL")
+    return {row["id"]: row["max_cost_per_day_usd"] for row in rows}
+
+
 def reseal(c: sqlite3.Connection, anew: Anew) -> int:
     """Seal every token and every signing secret anew that can be opened, and return how many those were."""
     total = 0
