@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from claude_runner.views import instants
 from claude_runner.web.dashboard import _overview
 from claude_runner.web.dashboard import _words as words
 
@@ -69,7 +70,9 @@ def test_an_instant_is_told_by_how_far_it_is(seconds: float, said: str) -> None:
 
 
 def test_an_instant_on_the_clock_tells_no_more_of_its_day_than_it_must() -> None:
-    said = [words.clock_time(NOW + timedelta(hours=hours), NOW, BERLIN) for hours in (0, 12, -24, 96, -9600)]
+    said = [
+        instants.clock_time(NOW + timedelta(hours=hours), NOW, BERLIN) for hours in (0, 12, -24, 96, -9600)
+    ]
     assert said == ["12:47", "tomorrow 00:47", "yesterday 12:47", "Mon 30 Nov 12:47", "22 Oct 2025"]
 
 

@@ -6,7 +6,7 @@ between the sending and the note of it sends again. The pings of heartbeats are 
 
 from claude_runner.notifications._channels import Channels, enabled, reseal
 from claude_runner.notifications._couriers import Courier, Delivered, Heard, Message, Parcel
-from claude_runner.notifications._lists import NotificationPage, Outbox
+from claude_runner.notifications._lists import NotificationPage, Outbox, Trouble
 from claude_runner.notifications._outbox import About, ping, tell, was_told
 from claude_runner.notifications._records import EXAMPLES, Channel, Delivery, Event, Notification, Where
 from claude_runner.notifications._sending import LEASE, Claim, Lane, claim, due, hurry, put_off, sent, tidy
@@ -29,6 +29,7 @@ __all__ = [
     "NotificationPage",
     "Outbox",
     "Parcel",
+    "Trouble",
     "Where",
     "claim",
     "due",

@@ -102,6 +102,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_waiting ON outbox (channel_id, next_attempt_at) WHERE state = 'waiting' AND ping_url IS NULL;
 CREATE INDEX outbox_pings ON outbox (job_id, next_attempt_at) WHERE state = 'waiting' AND ping_url IS NOT NULL;
 CREATE INDEX outbox_newest ON outbox (created_at, id, state);
+CREATE INDEX outbox_of_channel ON outbox (channel_id, created_at) WHERE ping_url IS NULL;
 CREATE INDEX outbox_of_job ON outbox (job_id, event, created_at);
 
 -- The sums of `usage_sums`, of one job, webhook or model each; rehearsals are in none. A run of several models is in the

@@ -1,8 +1,9 @@
-"""How an instant stands in an answer, and how one is read."""
+"""How an instant stands in an answer and in a sentence, and how one is read."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from claude_runner.errors import InvalidError
 
@@ -34,3 +35,16 @@ def read_instant(text: str | None, field: str) -> datetime | None:
         f"{field} is {text[:60]!r}; give an instant with its offset, such as '2026-11-23T09:00:00+01:00'",
         field=field,
     )
+
+
+def clock_time(at: datetime, now: datetime, zone: ZoneInfo) -> str:
+    """Return an instant as short as it can be told from others: the time today, else the day as well."""
+    local, today = at.astimezone(zone), now.astimezone(zone).date()
+    days = (local.date() - today).days
+    if days == 0:
+        return f"{local:%H:%M}"
+    if days in {1, -1}:
+        return f"{'tomorrow' if days == 1 else 'yesterday'} {local:%H:%M}"
+    if abs(days) < 300:
+        return f"{local:%a} {local.day} {local:%b} {local:%H:%M}"
+    return f"{local.day} {local:%b} {local.year}"

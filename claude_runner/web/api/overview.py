@@ -1,23 +1,17 @@
 """Endpoints about the server as a whole: what needs the owner, how it is, and a copy of what it knows."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Final
 
 from claude_runner import __version__
-from claude_runner.jobs import Job
 from claude_runner.signing_in import SignInState
 from claude_runner.views.decisions import owners_zone
 from claude_runner.views.instants import iso
-from claude_runner.views.slots import SlotView, slot_view
-from claude_runner.views.unconfigured import UnconfiguredServer, unconfigured_list
+from claude_runner.views.needs import Need, NeedKind, needs
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
 from claude_runner.web.api._periods import Period, edges_of
 from claude_runner.web.api.usage import Used, used
-
-RECENT: Final = timedelta(days=2)  # for how long a missed slot is told of
-MOST: Final = 20  # of one kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,45 +23,34 @@ class SignInView:
 
 
 @dataclass(frozen=True, slots=True)
-class FailingJob:
-    """A job whose last run failed, or that can't be scheduled."""
+class NeedView:
+    """Something that needs the owner: what is the matter, in words, and what it is about.
 
-    id: str
-    name: str
-    last_error: str | None
-    last_executed_at: str | None
+    `urgent` is what fails or is not begun until somebody does something about it; `until` is when it is over by itself.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class SpentOfBudget:
-    """What was spent of a budget; `budget_usd` is null where there is none."""
-
-    period: Period
-    spent_usd: float
-    budget_usd: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What needs the owner."""
-
-    sign_in: SignInView
-    failing_jobs: list[FailingJob]
-    missed_slots: list[SlotView]
-    unconfigured_servers: list[UnconfiguredServer]
-    budgets: list[SpentOfBudget]
+    kind: NeedKind
+    title: str
+    words: str
+    urgent: bool
+    job_id: str | None
+    run_id: str | None
+    webhook_id: str | None
+    channel_id: str | None
+    server: str | None
+    until: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What was used today, this week, this month and in all, and what needs the owner."""
+    """What was used today, this week, this month and in all, and what needs the owner, the most pressing first."""
 
     timezone: str
     today: Used
     week: Used
     month: Used
     in_all: Used
-    needs: Needs
+    needs: list[NeedView]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +98,7 @@ class OverviewEndpoints(EndpointGroup):
             week=week,
             month=month,
             in_all=used(await self.app.runs.usage_in_all(rehearsal=rehearsal)),
-            needs=await self._needs(day, month),
+            needs=[_view(need) for need in await needs(self.app)],
         )
 
     @endpoint("GET /api/status")
@@ -140,24 +123,10 @@ class OverviewEndpoints(EndpointGroup):
         size = (await asyncio.to_thread(path.stat)).st_size
         return Backup(str(path), size, self.app.clock.now().isoformat())
 
-    async def _needs(self, day: Used, month: Used) -> Needs:
-        now, budgets = self.app.clock.now(), (await self.app.stored.owned()).budgets
-        lacking = (await unconfigured_list(self.app)).servers
-        return Needs(
-            sign_in=await self._sign_in(),
-            failing_jobs=[_failing(job) for job in await self.app.jobs.failing(MOST)],
-            missed_slots=[slot_view(slot) for slot in await self.app.jobs.missed(now - RECENT, MOST)],
-            unconfigured_servers=[server for server in lacking if server.enabled],
-            budgets=[
-                SpentOfBudget(Period.DAY, day.cost_usd, budgets.day_usd),
-                SpentOfBudget(Period.MONTH, month.cost_usd, budgets.month_usd),
-            ],
-        )
-
     async def _sign_in(self) -> SignInView:
         it = await self.app.sign_in()
         return SignInView(it.state, it.how)
 
 
-def _failing(job: Job) -> FailingJob:
-    return FailingJob(job.id, job.name, job.last_error, iso(job.last_executed_at))
+def _view(need: Need) -> NeedView:
+    return NeedView(**asdict(need) | {"until": iso(need.until)})

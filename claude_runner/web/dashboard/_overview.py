@@ -14,12 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from claude_runner.runs import RunQuery, State, Totals
+from claude_runner.views.instants import clock_time
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._fires import fires
 from claude_runner.web.dashboard._forms import Notice, back_to, go_to
-from claude_runner.web.dashboard._needs import needs
+from claude_runner.web.dashboard._needs import needed
 from claude_runner.web.dashboard._rendering import Pages, wants, with_query
-from claude_runner.web.dashboard._words import clock_time, day_edges, money
+from claude_runner.web.dashboard._words import day_edges, money
 
 DAYS: Final = 30
 ENDED: Final = tuple(state for state in State if state.is_final)
@@ -50,10 +51,10 @@ class Overview:
         """Show it."""
         now, zone = self._app.clock.now(), await self._pages.zone()
         shown: dict[str, Any] = {}
-        if wants(request, "tiles", "charts", "needs"):
+        if wants(request, "tiles", "charts"):
             shown |= await self._usage(now, zone)
         if wants(request, "needs"):
-            shown["needs"] = await needs(self._app, now, shown["today"], shown["month"])
+            shown["needs"] = await needed(self._app)
         if wants(request, "running"):
             shown["going_on"] = await self._app.runs.going_on()
         if wants(request, "lately"):

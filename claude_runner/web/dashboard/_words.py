@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from claude_runner.views.instants import clock_time
 from claude_runner.web.dashboard._visible import visible
 
 _STEPS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -71,19 +72,6 @@ def relative(at: datetime, now: datetime) -> str:
 def exact(at: datetime, zone: ZoneInfo) -> str:
     """Return an instant on the owner's clock, to the second."""
     return f"{at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}"
-
-
-def clock_time(at: datetime, now: datetime, zone: ZoneInfo) -> str:
-    """Return an instant as short as it can be told from others: the time today, else the day as well."""
-    local, today = at.astimezone(zone), now.astimezone(zone).date()
-    days = (local.date() - today).days
-    if days == 0:
-        return f"{local:%H:%M}"
-    if days in {1, -1}:
-        return f"{'tomorrow' if days == 1 else 'yesterday'} {local:%H:%M}"
-    if abs(days) < 300:
-        return f"{local:%a} {local.day} {local:%b} {local:%H:%M}"
-    return f"{local.day} {local:%b} {local.year}"
 
 
 def time_tag(at: datetime | None, now: datetime, zone: ZoneInfo, *, as_clock: bool = False) -> Markup:
