@@ -46,6 +46,7 @@ from claude_runner.servers import Servers
 from claude_runner.settings import StoredSettings
 from claude_runner.signing_in import SignIn, sign_in
 from claude_runner.trash import Trash
+from claude_runner.waiting import waits_for
 from claude_runner.webhooks import Webhooks
 from claude_runner.workshop import Workshop
 
@@ -163,6 +164,10 @@ class App:
             InvalidError: The time is one that no schedule reaches.
         """
         return await self.database.read(lambda c: explain(c, job_id, around, self.clock.now()))
+
+    async def waits_for(self, run: Run) -> str | None:
+        """Return what a run waits for, to be read after "waits for"; `None` where it has begun or ended."""
+        return await self.database.read(lambda c: waits_for(c, run, self.clock.now()))
 
     async def restore_job(self, job_id: str) -> Job:
         """Take a job out of the trash as it was, its next slot planned anew.

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from claude_runner import holds, jobs, runs
 from claude_runner.errors import InvalidError, NotFoundError
 from claude_runner.jobs import Fate, Job, Slot
-from claude_runner.runs import RunRow, State, Trigger
+from claude_runner.runs import RunRow, State
+from claude_runner.waiting import waits_for
 
 AT_ONCE: Final = timedelta(minutes=1)  # a slot so near to a time is the one that was meant
 LATE: Final = timedelta(minutes=2)  # a slot that was not looked at for so long is not about to be
@@ -23,7 +24,6 @@ _BACK: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timed
 _EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _RAN: Final = (Fate.RAN, Fate.CAUGHT_UP)
-_BY_HAND: Final = (Trigger.MANUAL, Trigger.QUICK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class _Case:
     def _outcome(self, c: sqlite3.Connection, run: RunRow, late: str) -> str:
         match run.state:
             case State.PENDING:
-                return f"became run {run.id}{late}, which waits: {_sentence(self._why_it_waits(c, run))}"
+                return f"became run {run.id}{late}, which waits for {self._wait(c, run)}"
             case State.RUNNING:
                 return f"became run {run.id}{late}, which is going on since {self._local(run.started_at)}."
             case State.FINISHED:
@@ -138,15 +138,10 @@ class _Case:
                     f"did run{late}, but run {run.id} failed: {_sentence(run.error or 'it did not finish')}"
                 )
 
-    def _why_it_waits(self, c: sqlite3.Connection, run: RunRow) -> str:
-        if run.not_before is not None and run.not_before > self.now:
-            return f"{run.error or run.reason or 'its time has not come'}; it starts at {self._local(run.not_before)}"
-        if run.trigger not in _BY_HAND and (held := holds.current(c, self.now)):
-            return f"all runs are held back: {held[0].reason}{self._until(held[0].until)}"
-        others = [other for other in runs.unfinished(c, self.job.id) if other != run.id]
-        if others:
-            return f"a place must become free, or run {others[0]} of this job end"
-        return "a place must become free"
+    def _wait(self, c: sqlite3.Connection, run: RunRow) -> str:
+        starts = run.not_before
+        later = "" if starts is None or starts <= self.now else f"; it starts at {self._local(starts)}"
+        return _sentence(f"{waits_for(c, run, self.now)}{later}")
 
     # Why there was none
 

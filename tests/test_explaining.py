@@ -129,7 +129,7 @@ async def test_a_run_that_is_parked_says_why_and_until_when(parts: Parts) -> Non
     )
     assert await parts.database.write(lambda c: runs.park(c, run, parking))
     said = await answer(parts, job, NINE)
-    assert "which waits: the usage limit is reached; it starts at 2026-11-23 10:00 (UTC)." in said
+    assert "which waits for the end of Claude's usage limit; it starts at 2026-11-23 10:00 (UTC)." in said
 
 
 async def test_a_run_that_is_held_back_says_by_what(parts: Parts) -> None:
@@ -141,9 +141,7 @@ async def test_a_run_that_is_held_back_says_by_what(parts: Parts) -> None:
         lambda c: holds.hold(c, HoldKind.NOT_SIGNED_IN, now + HOUR, "Claude is not signed in", now)
     )
     said = await answer(parts, job, NINE)
-    assert (
-        "which waits: all runs are held back: Claude is not signed in, until 2026-11-23 10:00 (UTC)." in said
-    )
+    assert "which waits for somebody to sign Claude in (Claude is not signed in)." in said
     assert "All runs are held back now: Claude is not signed in, until" in said
 
 
@@ -153,16 +151,14 @@ async def test_a_run_that_waits_for_another_of_its_job_names_it(parts: Parts) ->
     assert (await claimed(parts)).id == other
     parts.clock.move(30)
     await tick(parts)
-    assert f"which waits: a place must become free, or run {other} of this job end." in await answer(
-        parts, job, NINE
-    )
+    assert f"which waits for the end of run {other}." in await answer(parts, job, NINE)
 
 
 async def test_a_run_that_waits_for_a_place_says_so(parts: Parts) -> None:
     job = await parts.job()
     parts.clock.move(30)
     await tick(parts)
-    assert "which waits: a place must become free." in await answer(parts, job, NINE)
+    assert "which waits for a place among the runs that go on at once." in await answer(parts, job, NINE)
 
 
 async def test_a_run_that_is_not_kept_any_more_ran_all_the_same(parts: Parts) -> None:

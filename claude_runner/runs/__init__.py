@@ -12,7 +12,7 @@ from claude_runner.runs._chains import Chain, chain_of, going_on, latest_of, rep
 from claude_runner.runs._collection import Runs
 from claude_runner.runs._events import Event, EventKind, EventPage, StoredEvent, append, text_so_far
 from claude_runner.runs._inserts import insert, insert_all, new_ids
-from claude_runner.runs._open import Open, is_superseded, open_of_job, supersede, unfinished
+from claude_runner.runs._open import Open, in_the_way_of, is_superseded, open_of_job, supersede, unfinished
 from claude_runner.runs._places import cursor_of, place_of
 from claude_runner.runs._queries import Heard, RunHits, RunQuery, last_heard
 from claude_runner.runs._records import (
@@ -38,7 +38,7 @@ from claude_runner.runs._statements import (
     running,
     usage_before,
 )
-from claude_runner.runs._streaks import failures_before
+from claude_runner.runs._streaks import failures_before, first_failed_at
 from claude_runner.runs._texts import head, shortened, text_of
 from claude_runner.runs._transcripts import Transcripts, forget_transcript
 from claude_runner.runs._usage import (
@@ -100,11 +100,13 @@ __all__ = [
     "cursor_of",
     "end",
     "failures_before",
+    "first_failed_at",
     "forget_transcript",
     "going_on",
     "grant",
     "has_begun",
     "head",
+    "in_the_way_of",
     "insert",
     "insert_all",
     "is_superseded",

@@ -23,6 +23,14 @@ _CANCEL_SUPERSEDED = f"""
 _SUPERSEDE = f"""
     UPDATE runs SET superseded = 1 WHERE job_id = :job_id AND {_OPEN} AND state = 'running' RETURNING id
 """  # noqa: S608 - written above
+# As a claim has it.
+_AHEAD = f"""
+    SELECT other.id FROM runs AS waiting, runs AS other
+    WHERE waiting.id = :id AND (waiting.alone = 1 OR waiting.parent_run_id IS NOT NULL)
+        AND other.{_OPEN} AND other.state = 'running'
+        AND (other.id = waiting.parent_run_id OR other.job_id = waiting.job_id)
+    ORDER BY other.started_at, other.id LIMIT 1
+"""  # noqa: S608 - written above
 _UNFINISHED_OF_WEBHOOK = f"""
     SELECT id FROM runs WHERE webhook_id = :webhook_id AND {_OPEN} ORDER BY created_at, id
 """  # noqa: S608 - written above
@@ -64,6 +72,12 @@ def open_of_job(c: sqlite3.Connection, job_id: str, now: datetime) -> Open:
     rows = c.execute(_IN_THE_WAY, {"job_id": job_id, "now": to_text(now)}).fetchall()
     ids = {row["state"]: str(row["id"]) for row in reversed(rows)}
     return Open(str(rows[0]["id"]) if rows else None, ids.get("pending"))
+
+
+def in_the_way_of(c: sqlite3.Connection, run_id: str) -> str | None:
+    """Read the id of the run that goes on whose end this one waits for; `None` where none keeps it back."""
+    row = c.execute(_AHEAD, {"id": run_id}).fetchone()
+    return None if row is None else str(row["id"])
 
 
 def supersede(c: sqlite3.Connection, job_id: str, error: str, now: datetime) -> list[str]:

@@ -68,7 +68,10 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as callers see it, with a page of its output and one of its events."""
+    """A run as callers see it, with a page of its output and one of its events.
+
+    `waits_for` is said while it is pending; `retries` counts the attempts after failures, `attempt` all of them.
+    """
 
     id: str
     job_id: str | None
@@ -77,6 +80,7 @@ class RunView:
     state: State
     reason: str | None
     error: str | None
+    waits_for: str | None
     output: str | None
     report: ReportView | None
     output_length: int
@@ -105,6 +109,8 @@ class RunView:
     commands: list[str]
     denials: int
     attempt: int
+    retries: int
+    max_cost_usd: float | None
     events: list[EventView]
     events_total: int
     next_events_after: int | None
@@ -151,6 +157,7 @@ async def run_view(
         state=run.state,
         reason=run.reason,
         error=run.error,
+        waits_for=await app.waits_for(run),
         output=None if output is None else output[output_offset : output_offset + output_limit],
         report=_report(run),
         output_length=length,
@@ -179,6 +186,8 @@ async def run_view(
         commands=list(run.commands),
         denials=run.denials,
         attempt=run.attempt,
+        retries=run.retries,
+        max_cost_usd=run.max_cost_usd,
         events=[event_view(event) for event in events.events],
         events_total=events.total,
         next_events_after=events.next_after,
