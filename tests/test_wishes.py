@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from html import unescape
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
@@ -19,12 +17,15 @@ from aiosmtpd.controller import Controller
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
-from claude_runner.config import SystemClock
-from tests.pages import BROWSER
+from claude_runner.app import open_app
+from claude_runner.config import Settings, SystemClock
+from claude_runner.tools import build_mcp
+from tests.pages import BROWSER, looking
 from tests.scripted_model import ScriptedModel, Step, script, scripted_model
-from tests.served import SERVER
+from tests.served import SERVER, variables
 from tests.shipped import StandIn, free_port, open_stand_in
-from tests.support import content
+from tests.sites import on_free_port
+from tests.support import FakeClock, content
 from tests.test_story import Postbox
 
 Found = TypeVar("Found")
@@ -36,7 +37,7 @@ LOOK: Step = {"tool": "Read", "input": {"file_path": "none.txt"}}
 
 
 @dataclass(frozen=True)
-class Owner:
+class Person:
     """Somebody who talks to Claude, which has the server's tools, and who looks at the dashboard."""
 
     client: Client[Any]
@@ -80,6 +81,10 @@ class Owner:
 
         return await there_is(look)
 
+    async def fates(self, job_id: str, around: str) -> list[tuple[str, int]]:
+        told = await self.say("why_didnt_it_run", job_id=job_id, around=around)
+        return [(slot["fate"], slot["count"]) for slot in told["slots"]]
+
     async def ended(self, run_id: str) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
             run = await self.say("get_run", run_id=run_id)
@@ -99,50 +104,6 @@ async def there_is(look: Callable[[], Awaitable[Found | None]]) -> Found:
         return found
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where the server runs whenever it is switched on.
-
-    Attributes:
-        home: The folder that is kept meanwhile.
-        model: What its Claude Code asks.
-        more: What else the server is started with.
-    """
-
-    home: Path
-    model: ScriptedModel
-    more: dict[str, str] = field(default_factory=dict)
-
-    @asynccontextmanager
-    async def on(self) -> AsyncIterator[Owner]:
-        """Start the server and talk to it; it ends with the conversation."""
-        (self.home / "owner").mkdir(parents=True, exist_ok=True)
-        port = free_port()
-        variables = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home / "owner"),
-            "RUNNER_HOME": str(self.home),
-            "ANTHROPIC_BASE_URL": self.model.base_url,
-            "ANTHROPIC_API_KEY": self.model.api_key,
-            "MCP_TRANSPORT": "both",
-            "PORT": str(port),
-            "SHUTDOWN_GRACE_SECONDS": "0",
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE")},
-            **self.more,
-        }
-        log = self.home / "server.log"
-        transport = StdioTransport(
-            sys.executable, [str(SERVER)], env=variables, keep_alive=False, log_file=log
-        )
-        async with (
-            Client(transport) as client,
-            httpx2.AsyncClient(
-                base_url=f"http://localhost:{port}", headers=BROWSER, timeout=PATIENCE
-            ) as browser,
-        ):
-            yield Owner(client, browser)
-
-
 @pytest.fixture(scope="module")
 async def model() -> AsyncIterator[ScriptedModel]:
     async with scripted_model() as model:
@@ -150,74 +111,99 @@ async def model() -> AsyncIterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="module")
-async def owner(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Owner]:
-    async with Machine(tmp_path_factory.mktemp("runner"), model).on() as owner:
-        yield owner
+async def person(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Person]:
+    """Somebody whose server is a process of its own, reached over stdio, with the dashboard on a port."""
+    home, port = tmp_path_factory.mktemp("runner"), free_port()
+    environment = {"ANTHROPIC_BASE_URL": model.base_url, "ANTHROPIC_API_KEY": model.api_key}
+    with_site = {"MCP_TRANSPORT": "both", "PORT": str(port), "SHUTDOWN_GRACE_SECONDS": "0"}
+    transport = StdioTransport(
+        sys.executable,
+        [str(SERVER)],
+        env=variables(home, **environment, **with_site),
+        keep_alive=False,
+        log_file=home / "server.log",
+    )
+    async with (
+        Client(transport) as client,
+        httpx2.AsyncClient(base_url=f"http://localhost:{port}", headers=BROWSER, timeout=PATIENCE) as browser,
+    ):
+        yield Person(client, browser)
+
+
+@asynccontextmanager
+async def switched_on(settings: Settings, clock: FakeClock) -> AsyncIterator[Person]:
+    """Run the server on a clock that the test moves, for what takes minutes or hours; it is off afterwards."""
+    async with (
+        open_app(on_free_port(settings), clock=clock) as app,
+        Client(await build_mcp(app)) as client,
+        looking(app) as browser,
+    ):
+        yield Person(client, browser)
 
 
 async def test_a_slot_that_comes_while_the_last_run_goes_on_is_left_out_waits_or_takes_its_place(
-    owner: Owner,
+    person: Person,
 ) -> None:
-    job_id = await owner.job(script(HANG), EACH_SECOND, overlap="skip")
-    first = await owner.run(job_id, "running")
-    assert "had not ended" in (await owner.slot(job_id, "skipped_overlap"))["reason"]
-    assert "While a run goes on the slot is skipped" in await owner.page(job_id)
+    job_id = await person.job(script(HANG), EACH_SECOND, overlap="skip")
+    first = await person.run(job_id, "running")
+    assert "had not ended" in (await person.slot(job_id, "skipped_overlap"))["reason"]
+    assert "While a run goes on the slot is skipped" in await person.page(job_id)
 
-    await owner.wish(job_id, overlap="queue_one")
-    assert "While a run goes on one waits" in await owner.page(job_id)
-    waits = await owner.run(job_id, "pending")
+    await person.wish(job_id, overlap="queue_one")
+    assert "While a run goes on one waits" in await person.page(job_id)
+    waits = await person.run(job_id, "pending")
 
-    await owner.wish(job_id, overlap="cancel_running")
-    assert "While a run goes on the older run is stopped" in await owner.page(job_id)
-    assert (await owner.ended(first["id"]))["reason"] == "superseded"
-    assert (await owner.ended(waits["id"]))["state"] == "cancelled"
-    newest = await owner.run(job_id, "running")
+    await person.wish(job_id, overlap="cancel_running")
+    assert "While a run goes on the older run is stopped" in await person.page(job_id)
+    assert (await person.ended(first["id"]))["reason"] == "superseded"
+    assert (await person.ended(waits["id"]))["state"] == "cancelled"
+    newest = await person.run(job_id, "running")
     assert newest["id"] not in {first["id"], waits["id"]}
-    await owner.say("delete_job", job_id=job_id)
+    await person.say("delete_job", job_id=job_id)
 
 
 async def test_everything_a_job_and_a_time_of_the_week_are_paused_and_it_is_told_why_nothing_ran(
-    owner: Owner,
+    person: Person,
 ) -> None:
-    held = await owner.say("pause_all", until="2099-11-30", reason="till Monday")
+    held = await person.say("pause_all", until="2099-11-30", reason="till Monday")
     assert [hold["kind"] for hold in held["holds"]] == ["paused"]
-    job_id = await owner.job("Look.", EACH_SECOND)
-    assert "till Monday" in (await owner.slot(job_id, "skipped_paused"))["reason"]
-    assert "till Monday" in (await owner.say("why_didnt_it_run", job_id=job_id))["answer"]
+    job_id = await person.job("Look.", EACH_SECOND)
+    assert "till Monday" in (await person.slot(job_id, "skipped_paused"))["reason"]
+    assert "till Monday" in (await person.say("why_didnt_it_run", job_id=job_id))["answer"]
 
     today = SystemClock().now()
     days = [f"{today + timedelta(days=more):%a}" for more in (-1, 0, 1)]
-    await owner.wish(job_id, blackouts=days)
-    assert (await owner.say("resume_all"))["holds"] == []
-    assert (await owner.slot(job_id, "skipped_blackout"))["reason"]
-    assert f"Not at {'; '.join(days)}" in await owner.page(job_id)
+    await person.wish(job_id, blackouts=days)
+    assert (await person.say("resume_all"))["holds"] == []
+    assert (await person.slot(job_id, "skipped_blackout"))["reason"]
+    assert f"Not at {'; '.join(days)}" in await person.page(job_id)
 
-    await owner.say("pause_job", job_id=job_id, until="2099-12-24T09:00", reason="over the holidays")
-    await owner.wish(job_id, blackouts=None)
-    assert "over the holidays" in await owner.page(job_id)
-    told = await owner.say("why_didnt_it_run", job_id=job_id)
+    await person.say("pause_job", job_id=job_id, until="2099-12-24T09:00", reason="over the holidays")
+    await person.wish(job_id, blackouts=None)
+    assert "over the holidays" in await person.page(job_id)
+    told = await person.say("why_didnt_it_run", job_id=job_id)
     assert "over the holidays" in told["answer"]
-    assert (await owner.say("list_runs", job_id=job_id))["runs"] == []
-    await owner.say("delete_job", job_id=job_id)
+    assert (await person.say("list_runs", job_id=job_id))["runs"] == []
+    await person.say("delete_job", job_id=job_id)
 
 
-async def test_a_run_and_a_day_cost_what_they_may_and_it_is_told_who_spent_it(owner: Owner) -> None:
+async def test_a_run_and_a_day_cost_what_they_may_and_it_is_told_who_spent_it(person: Person) -> None:
     dear: Step = {**LOOK, "output_tokens": 20_000}
-    job_id = await owner.job(script(dear, HANG), max_cost_usd=0.05)
-    assert "A run may cost $0.05" in await owner.page(job_id)
-    run = await owner.carried_out(job_id)
+    job_id = await person.job(script(dear, HANG), max_cost_usd=0.05)
+    assert "A run may cost $0.05" in await person.page(job_id)
+    run = await person.carried_out(job_id)
     assert (run["state"], run["reason"]) == ("error", "budget")
     assert run["cost_usd"] > 0.05
 
-    await owner.wish(job_id, max_cost_usd=None, max_cost_per_day_usd=0.1)
-    await owner.say("update_job", job_id=job_id, cron=EACH_SECOND)
-    assert "budget" in (await owner.slot(job_id, "skipped_budget"))["reason"]
-    paused = (await owner.say("get_job", job_id=job_id))["paused"]
+    await person.wish(job_id, max_cost_usd=None, max_cost_per_day_usd=0.1)
+    await person.say("update_job", job_id=job_id, cron=EACH_SECOND)
+    assert "budget" in (await person.slot(job_id, "skipped_budget"))["reason"]
+    paused = (await person.say("get_job", job_id=job_id))["paused"]
     assert (paused["by"], paused["until"] is None) == ("budget", False)
-    assert "A day may cost $0.10" in await owner.page(job_id)
-    [spent] = [row for row in (await owner.say("get_usage", by="job"))["rows"] if row["key"] == job_id]
+    assert "A day may cost $0.10" in await person.page(job_id)
+    [spent] = [row for row in (await person.say("get_usage", by="job"))["rows"] if row["key"] == job_id]
     assert spent["cost_usd"] == pytest.approx(run["cost_usd"], rel=0.01)
-    await owner.say("delete_job", job_id=job_id)
+    await person.say("delete_job", job_id=job_id)
 
 
 @pytest.fixture
@@ -238,21 +224,21 @@ async def web() -> AsyncIterator[StandIn]:
 
 
 async def test_two_failures_in_a_row_are_mailed_and_posted_and_a_monitor_hears_each_run(
-    owner: Owner, model: ScriptedModel, postbox: Postbox, web: StandIn
+    person: Person, model: ScriptedModel, postbox: Postbox, web: StandIn
 ) -> None:
     mail = {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(postbox.port)}
     for key, value in (mail | {"SMTP_SECURITY": "none", "SENDER_EMAIL": "runner@example.com"}).items():
-        await owner.say("set_server_credential", server="email", key=key, value=value)
+        await person.say("set_server_credential", server="email", key=key, value=value)
     chat = web.url.replace("http://", "json://")
     for name, url in (("mail", "email:alice@example.com"), ("chat", f"{chat}/chat")):
-        await owner.say("create_notification_channel", name=name, url=url)
-    job_id = await owner.job(
+        await person.say("create_notification_channel", name=name, url=url)
+    job_id = await person.job(
         "Report.",
         notify_after_failures=2,
         notify_channels=["mail", "chat"],
         heartbeat_url=f"{web.url}/ping/4711",
     )
-    page = await owner.page(job_id)
+    page = await person.page(job_id)
     assert "Failures are told from number 2 in a row on" in page
     assert "By mail, chat" in page
     assert "Heartbeat 127.0.0.1 is pinged" in page
@@ -266,7 +252,7 @@ async def test_two_failures_in_a_row_are_mailed_and_posted_and_a_monitor_hears_e
     model.default_script = [{"status": 400, "etype": "invalid_request_error", "msg": "The script says so."}]
     for _ in range(2):
         assert (postbox.mail, "/chat" in paths()) == ([], False)
-        assert (await owner.carried_out(job_id))["reason"] == "invalid_request"
+        assert (await person.carried_out(job_id))["reason"] == "invalid_request"
 
     async def posted() -> dict[str, Any] | None:
         return next((json.loads(body) for it, body in web.requests if it.url.path == "/chat"), None)
@@ -281,9 +267,103 @@ async def test_two_failures_in_a_row_are_mailed_and_posted_and_a_monitor_hears_e
     await there_is(lambda: pinged("/ping/4711/fail"))
 
     model.default_script = [{"text": "Well again."}]
-    assert (await owner.carried_out(job_id))["state"] == "finished"
+    assert (await person.carried_out(job_id))["state"] == "finished"
     await there_is(lambda: pinged("/ping/4711"))
     assert "/ping/4711/start" in paths()
-    told = (await owner.say("list_notifications"))["notifications"]
+    told = (await person.say("list_notifications"))["notifications"]
     assert {"failure", "recovery", "started", "ended"} == {each["event"] for each in told}
-    await owner.say("delete_job", job_id=job_id)
+    await person.say("delete_job", job_id=job_id)
+
+
+# What takes minutes or hours, with the real Claude Code on a clock that is moved
+
+
+async def test_what_came_while_the_machine_was_off_is_caught_up_and_a_run_that_was_cut_off_goes_on(
+    owner: Settings, model: ScriptedModel
+) -> None:
+    clock, asked = FakeClock(), len(model.requests)
+    model.default_script = [{"text": "Caught up."}]
+    async with switched_on(owner, clock) as person:
+        cut_off = await person.job(script(LOOK, HANG, {"text": "At last."}), on_crash="resume")
+        run_id = (await person.say("trigger_job", job_id=cut_off))["run_id"]
+        each = await person.job("Go.", "0 9,10 * * *", catch_up="all", catch_up_minutes=1440)
+        latest = await person.job("Go.", "0 9,10 * * *", catch_up="latest")
+        none = await person.job("Go.", "0 9,10 * * *", catch_up="none")
+        assert "After an outage all slots of the last 1440 minutes are caught up" in await person.page(each)
+        assert "After an outage the latest slot is caught up" in await person.page(latest)
+        assert "After an outage nothing is caught up" in await person.page(none)
+        assert "If the server dies the run goes on where it was" in await person.page(cut_off)
+        async with asyncio.timeout(PATIENCE):
+            await model.asked(asked + 2)
+
+    clock.move(timedelta(hours=3))
+    async with switched_on(owner, clock) as person:
+        done = await person.ended(run_id)
+        assert (done["state"], done["output"], done["attempt"]) == ("finished", "At last.", 2)
+        assert {request.session_id for request in model.requests[asked : asked + 3]} == {done["session_id"]}
+        clock.move(timedelta(minutes=1))  # jobs that are caught up together start one after the other
+        fates = [await person.fates(job_id, "2026-11-23T10:00") for job_id in (each, latest, none)]
+        assert fates == [
+            [("caught_up", 1), ("caught_up", 1)],
+            [("missed", 1), ("caught_up", 1)],
+            [("missed", 2)],
+        ]
+        for job_id, runs in ((each, 2), (latest, 1), (none, 0)):
+            told = (await person.say("list_runs", job_id=job_id))["runs"]
+            assert [run["trigger"] for run in told] == ["catch_up"] * runs
+            for run in told:
+                assert (await person.ended(run["id"]))["output"] == "Caught up."
+        assert "want nothing caught up" in (await person.say("why_didnt_it_run", job_id=none))["answer"]
+
+
+async def test_claude_is_asked_again_when_it_was_overloaded_and_after_a_usage_limit(
+    owner: Settings, model: ScriptedModel
+) -> None:
+    resets = datetime(2030, 3, 17, 18, tzinfo=UTC)
+    clock = FakeClock(resets - timedelta(hours=3))
+    subscriber = {name: value for name, value in owner.environment.items() if name != "ANTHROPIC_API_KEY"}
+    settings = replace(owner, environment=subscriber | {"CLAUDE_CODE_OAUTH_TOKEN": model.api_key})
+    async with switched_on(settings, clock) as person:
+        job_id = await person.job("Go.", max_retries=3)
+        assert "What may pass is tried again, 3 times at most" in await person.page(job_id)
+        model.default_script = [{"status": 529, "etype": "overloaded_error", "msg": "Overloaded"}]
+        await person.say("trigger_job", job_id=job_id)
+        waits = await person.run(job_id, "pending", "overloaded")
+        model.default_script = [{"text": "Well."}]
+        clock.move(datetime.fromisoformat(waits["not_before"]) - clock.now())
+        done = await person.ended(waits["id"])
+        assert (done["state"], done["output"], done["attempt"]) == ("finished", "Well.", 2)
+
+        limit: Step = {"status": 429, "etype": "rate_limit_error", "msg": "limit reached"}
+        limit["headers"] = {
+            "anthropic-ratelimit-unified-status": "rejected",
+            "anthropic-ratelimit-unified-reset": str(int(resets.timestamp())),
+            "anthropic-ratelimit-unified-representative-claim": "five_hour",
+        }
+        limit |= {"times": 1, "then": {"text": "Went on."}}
+        asked = len(model.requests)
+        await person.say("update_job", job_id=job_id, prompt=script(LOOK, limit))
+        await person.say("trigger_job", job_id=job_id)
+        waits = await person.run(job_id, "pending", "usage_limit")
+        goes_on = datetime.fromisoformat(waits["not_before"])
+        assert resets < goes_on <= resets + timedelta(seconds=61)
+        clock.move(goes_on - clock.now())
+        done = await person.ended(waits["id"])
+        assert (done["state"], done["output"], done["attempt"]) == ("finished", "Went on.", 2)
+        assert {request.session_id for request in model.requests[asked:]} == {done["session_id"]}
+
+
+async def test_a_run_that_costs_three_times_the_usual_is_stopped_and_its_job_paused(
+    owner: Settings, model: ScriptedModel
+) -> None:
+    async with switched_on(owner, FakeClock()) as person:
+        job_id = await person.job("Go.", cost_breaker=3)
+        assert "Stopped and paused above 3 times its usual cost" in await person.page(job_id)
+        model.default_script = [{"text": "As usual.", "output_tokens": 1000}]
+        usual = [(await person.say("trigger_job", job_id=job_id))["run_id"] for _ in range(5)]
+        assert {(await person.ended(run_id))["state"] for run_id in usual} == {"finished"}
+        model.default_script = [{**LOOK, "output_tokens": 20_000}, HANG]
+        run = await person.carried_out(job_id)
+        assert (run["state"], run["reason"]) == ("error", "budget")
+        assert (await person.say("get_job", job_id=job_id))["paused"]["by"] == "cost_breaker"
+        assert (await person.say("resume_job", job_id=job_id))["paused"] is None
