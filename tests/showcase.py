@@ -76,6 +76,7 @@ class Showcase:
         failed: A run that failed.
         webhook: The one with the most deliveries; `delivery` is one of them.
         call: A call of a tool.
+        channel: One that somebody is told through.
     """
 
     app: App
@@ -88,6 +89,7 @@ class Showcase:
     webhook: str
     delivery: str
     call: str
+    channel: str
 
 
 @asynccontextmanager
@@ -109,6 +111,7 @@ async def showcase(home: Path) -> AsyncIterator[Showcase]:
         jobs = await _add_jobs(app)
         failed = await app.database.write(lambda c: History(c, jobs, hooks).write())
         going = await _go_on(app, jobs["Weekly"].id)
+        channel = await _be_told(app, jobs, failed)
         [delivery, *_] = (await app.webhooks.deliveries(hooks[0].id, 10)).deliveries
         async with serving(app) as origin:
             yield Showcase(
@@ -122,6 +125,7 @@ async def showcase(home: Path) -> AsyncIterator[Showcase]:
                 webhook=hooks[0].id,
                 delivery=delivery.id,
                 call=(await app.runs.calls(told.id, None, 1)).calls[0].id,
+                channel=channel,
             )
 
 
@@ -283,6 +287,44 @@ async def _go_on(app: App, job_id: str) -> str:
     update = "UPDATE runs SET created_at = :at, started_at = :at WHERE id = :id"
     await app.database.write(lambda c: c.execute(update, values).rowcount)
     return run.id
+
+
+async def _be_told(app: App, jobs: dict[str, Job], failed: str) -> str:
+    """Have channels, and what was told through them lately; the chat takes nothing since this morning."""
+    mail = await app.channels.add("mail", "email:lea@example.com", BEGINNING)
+    chat = await app.channels.add("team chat", "jsons://chat.example.com/hooks/of-4711", BEGINNING)
+    values = [
+        {
+            "id": f"{number:012x}",
+            "channel": (mail.id if it.channel == "mail" else chat.id) if it.channel else None,
+            "ping": None if it.channel else "https://health.example.com/ping",
+            "event": it.event,
+            "job": jobs[it.job].id if it.job else None,
+            "run": failed if it.event == "failure" else None,
+            "title": it.title,
+            "body": it.body,
+            "state": "waiting" if it.error and not it.given_up else "failed" if it.error else "sent",
+            "attempts": it.attempts,
+            "error": it.error or None,
+            "at": to_text(NOW - timedelta(minutes=it.minutes_ago)),
+            "next": to_text(NOW + timedelta(minutes=37)),
+            "finished": None
+            if it.error and not it.given_up
+            else to_text(NOW - timedelta(minutes=it.minutes_ago, seconds=-2)),
+        }
+        for number, it in enumerate(texts.TOLD)
+    ]
+    insert = (
+        "INSERT INTO outbox (id, channel_id, ping_url, event, job_id, run_id, title, body, state, attempts, error,"
+        " created_at, next_attempt_at, expires_at, finished_at) VALUES (:id, :channel, :ping, :event, :job, :run,"
+        " :title, :body, :state, :attempts, :error, :at, :next, :next, :finished)"
+    )
+
+    def write(c: sqlite3.Connection) -> None:
+        c.executemany(insert, values)
+
+    await app.database.write(write)
+    return mail.id
 
 
 class History:

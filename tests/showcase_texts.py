@@ -353,3 +353,38 @@ PIECES: Final[Sequence[tuple[float, str, dict[str, Any]]]] = (
         },
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What somebody was told, or is to be: through a channel, or by the ping of a heartbeat."""
+
+    minutes_ago: int
+    channel: str
+    event: str
+    job: str
+    title: str
+    body: str = ""
+    attempts: int = 1
+    error: str = ""
+    given_up: bool = False
+
+
+_BUSY = "chat.example.com answered 503: Service Unavailable"
+TOLD: Final = (
+    Told(4, "", "ended", "Check", "", "finished"),
+    Told(21, "team chat", "success", "Morning", "Morning briefing is done", "Three things cannot wait.", 0, _BUSY),
+    Told(214, "team chat", "failure", "Check", "Check of the nightly backups failed",
+         "The backup of db-2 is 31 hours old.\n\nIt cost $0.03 and took 1 min.", 5, _BUSY),
+    Told(214, "mail", "failure", "Check", "Check of the nightly backups failed",
+         "The backup of db-2 is 31 hours old.\n\nIt cost $0.03 and took 1 min."),
+    Told(1_500, "mail", "missed", "Inbox", "Inbox triage missed 2 runs",
+         "The slots from 11:00 to 12:00 were not run: no server was at work when they came, or the machine slept."),
+    Told(2_940, "mail", "recovery", "Check", "Check of the nightly backups works again", "It had failed once."),
+    Told(4_400, "team chat", "budget", "", "Everything: a budget is used up",
+         "All runs have cost $2.51 today, and the budget is $2.50 a day.", 14,
+         "it could not be sent in time", given_up=True),
+    Told(4_400, "mail", "budget", "", "Everything: a budget is used up",
+         "All runs have cost $2.51 today, and the budget is $2.50 a day."),
+    Told(80_000, "mail", "test", "", "A test from Claude Runner", "This channel works."),
+)  # fmt: skip

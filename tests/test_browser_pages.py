@@ -48,6 +48,9 @@ PAGES: Final[dict[str, list[str]]] = {
     "/servers/{name}/edit": ["/servers/weather/edit"],
     "/servers/{name}/log": ["/servers/weather/log"],
     "/servers/{name}/call": ["/servers/weather/call?tool=get_weather"],
+    "/notifications": ["/notifications", "/notifications?state=failed"],
+    "/notifications/channels/new": ["/notifications/channels/new"],
+    "/notifications/channels/{channel_id}/edit": ["/notifications/channels/{shown.channel}/edit"],
     "/settings": ["/settings"],
 }
 # What answers a GET and is no page.

@@ -19,6 +19,7 @@ from claude_runner.web.dashboard._job_actions import JobActions
 from claude_runner.web.dashboard._job_editor import JobEditor
 from claude_runner.web.dashboard._jobs import JobList
 from claude_runner.web.dashboard._live import RARE, Live
+from claude_runner.web.dashboard._notifications import NotificationsPage
 from claude_runner.web.dashboard._overview import Overview
 from claude_runner.web.dashboard._quick import Quick
 from claude_runner.web.dashboard._rendering import THEMES, Pages
@@ -45,6 +46,7 @@ KEYS: Final = (
     (("g", "w"), "Webhooks"),
     (("g", "s"), "Servers"),
     (("g", "l"), "Tool log"),
+    (("g", "n"), "Notifications"),
     (("g", "e"), "Settings"),
     (("?",), "This sheet"),
     (("Esc",), "Close what is open"),
@@ -70,6 +72,7 @@ class Dashboard:
             yield from page(self._pages).routes()
         yield from ServersPage(self._pages).routes()
         yield from WebhookPages(self._pages).routes()
+        yield from NotificationsPage(self._pages).routes()
         yield from SettingsPage(self._pages).routes()
         yield from RunList(self._pages).routes()
         yield from Exports(self._pages).routes()
