@@ -78,13 +78,14 @@ def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> 
 
     An ending without output gets what the model had said up to then.
     """
+    if (
+        ending.resets_at is not None and ending.resets_at <= now
+    ):  # it tells nothing, as the limit is still there
+        ending = replace(ending, resets_at=None)
     job = _job_of(c, run)
     policy = rules_of(c, job)
     use = use_of(c, run, ending)
-    begun = ending.state is State.ERROR and runs.has_begun(c, run)
-    retry = decide(run, ending, policy, now, random.random, has_begun=begun)
-    if retry is not None and runs.is_superseded(c, run.id):  # meanwhile
-        retry = None
+    retry = _retry(c, run, ending, policy, now)
     _heed(c, run, ending, retry, use, now)
     if retry is not None:
         return _park(c, run, ending, retry, use, now)
@@ -107,6 +108,15 @@ def conclude(c: sqlite3.Connection, run: Run, ending: Ending, now: datetime) -> 
         _count(c, job, policy, ending, now)
     telling.on_end(c, run, job, whole, now)
     return True
+
+
+def _retry(c: sqlite3.Connection, run: Run, ending: Ending, policy: Policy, now: datetime) -> Retry | None:
+    """Return how the run is taken up again; `None` where it is over, as where a newer one takes its place by now."""
+    if ending.state is not State.ERROR or runs.is_superseded(c, run.id):
+        return None
+    begun = runs.has_begun(c, run)
+    since_when = runs.first_failed_at(c, run, ending.reason or "")
+    return decide(run, ending, policy, now, random.random, has_begun=begun, limited_since=since_when)
 
 
 def rules_of(c: sqlite3.Connection, job: Job | None) -> Policy:
@@ -178,8 +188,9 @@ def _heed(
         return
     kind = _HOLDS.get(ending.reason or "")
     if kind is None:
+        # What was answered before they were held back says nothing.
         if use.tokens is not None and use.tokens.output > run.tokens.output:
-            holds.lift_those_of_the_model(c)
+            holds.lift_those_of_the_model(c, before=run.started_at)
         return
     until = holds.look_again_at(c, kind, now)
     if kind is not HoldKind.USAGE_LIMIT:

@@ -111,9 +111,15 @@ def lift(c: sqlite3.Connection, kind: HoldKind) -> bool:
     )
 
 
-def lift_those_of_the_model(c: sqlite3.Connection) -> bool:
-    """Lift whatever a model held back, since it answers or since it may be another; tells whether there was any."""
-    return bool([kind for kind in OF_THE_MODEL if lift(c, kind)])
+def lift_those_of_the_model(c: sqlite3.Connection, before: datetime | None = None) -> bool:
+    """Lift whatever a model held back, since it answers or since it may be another; tells whether there was any.
+
+    Args:
+        c: The transaction of whoever knows.
+        before: Only what has been held back since before this.
+    """
+    kinds = [kind for kind in OF_THE_MODEL if before is None or ((it := since(c, kind)) and it < before)]
+    return bool([kind for kind in kinds if lift(c, kind)])
 
 
 def _hold_from(row: sqlite3.Row) -> Hold:

@@ -129,6 +129,7 @@ def decide(
     chance: Callable[[], float],
     *,
     has_begun: bool,
+    limited_since: datetime | None = None,
 ) -> Retry | None:
     """Return how a run is taken up again whose attempt has ended; `None` where it is over.
 
@@ -139,6 +140,7 @@ def decide(
         now: The present.
         chance: Gives numbers from 0 to below 1.
         has_begun: Whether the model has said or called anything in this attempt or an earlier one.
+        limited_since: When it first met a usage limit; `None` where it has not before.
     """
     if ending.state is not State.ERROR:
         return None
@@ -149,7 +151,7 @@ def decide(
         case When.LATER:
             return _again(run, rule, policy, now, chance(), has_begun)
         case When.AT_RESET:
-            return _at_reset(run, ending, rule, now, chance(), has_begun)
+            return _at_reset(run, ending, rule, now, chance(), has_begun, limited_since)
         case When.BY_POLICY:
             return _by_policy(run, rule, policy, now, has_begun)
 
@@ -182,11 +184,12 @@ def _at_reset(
     now: datetime,
     chance: float,
     has_begun: bool,  # noqa: FBT001 - as decided
+    limited_since: datetime | None,
 ) -> Retry | None:
     if ending.resets_at is not None:
         begins = max(ending.resets_at, now) + RUSH + AFTER_A_RESET * chance
         return Retry(begins, has_begun, run.retries, "it goes on when the limit is over")
-    if now - run.created_at >= LONGEST_LIMIT:
+    if limited_since is not None and now - limited_since >= LONGEST_LIMIT:
         return None
     pause = _pause(rule, max(run.attempt - 1, 0)) * (1 + SPREAD * chance)
     return Retry(

@@ -18,7 +18,7 @@ from claude_runner.db import Connection
 from claude_runner.dispatcher import PATIENCE_SECONDS
 from claude_runner.holds import HoldKind
 from claude_runner.hub import Topic
-from claude_runner.runs import Ending, EventKind, NewRun, State, Tokens, Trigger
+from claude_runner.runs import Ending, EventKind, NewRun, Run, State, Tokens, Trigger
 from tests.parts import Parts, drafted, open_parts
 from tests.support import FakeAgent, FakeClock, ended, running, settled, until
 
@@ -234,3 +234,54 @@ async def test_what_a_session_used_before_is_no_answer_of_a_model(tmp_path: Path
         await until(tried, app, Topic.RUNS)
         assert [hold.kind for hold in await held(app)] == [HoldKind.BILLING]
         assert (await app.runs.get(run.id)).tokens == Tokens(10, 1)
+
+
+async def test_what_a_model_said_before_it_refused_lets_nobody_go(parts: Parts) -> None:
+    early, refused = await parts.claimed(), await parts.claimed()
+    done = Ending(State.FINISHED, output="done", tokens=Tokens(10, 5))
+    parts.clock.move(60)
+    now = parts.clock.now()
+    assert await parts.database.write(lambda c: conclude(c, refused, REFUSED, now))
+    assert await parts.database.write(lambda c: conclude(c, early, done, now))
+    found = await parts.database.read(lambda c: holds.current(c, parts.clock.now()))
+    assert [hold.kind for hold in found] == [HoldKind.NOT_SIGNED_IN]
+    parts.clock.move(1)
+    later = await parts.claimed()
+    assert await parts.database.write(lambda c: conclude(c, later, done, parts.clock.now()))
+    assert not await parts.database.read(lambda c: holds.current(c, parts.clock.now()))
+
+
+# A usage limit
+
+LIMIT = Ending(State.ERROR, reason="usage_limit", error="the limit is reached", tokens=Tokens())
+
+
+async def parked(parts: Parts, run: Run, ending: Ending) -> Run:
+    assert await parts.database.write(lambda c: conclude(c, run, ending, parts.clock.now()))
+    return await parts.runs.get(run.id)
+
+
+async def test_a_limit_that_was_over_before_it_was_met_is_looked_at_less_and_less_often(parts: Parts) -> None:
+    run = await parts.claimed()
+    pauses: list[timedelta] = []
+    while run.state is not State.ERROR and len(pauses) < 100:
+        parked_at = parts.clock.now()
+        run = await parked(parts, run, replace(LIMIT, resets_at=parked_at - MINUTE))
+        if run.state is State.PENDING:
+            assert run.not_before is not None
+            pauses.append(run.not_before - parked_at)
+            parts.clock.move(pauses[-1] + timedelta(milliseconds=1))
+            again = await parts.runs.claim("here:1", "session", parts.clock.now())
+            assert again is not None
+            run = again
+    assert pauses[0] >= 5 * MINUTE
+    assert 20 < len(pauses) < 40
+
+
+async def test_a_run_that_waited_for_a_day_before_it_met_a_limit_waits_for_that_too(parts: Parts) -> None:
+    run_id = await parts.pending()
+    parts.clock.move(timedelta(days=2))
+    run = await parts.runs.claim("here:1", "session", parts.clock.now())
+    assert run is not None
+    assert (await parked(parts, run, LIMIT)).state is State.PENDING
+    assert run.id == run_id

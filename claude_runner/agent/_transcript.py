@@ -1,6 +1,7 @@
 """Turns the agent SDK's messages into events and counts tokens and dollars while they come."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -89,7 +90,8 @@ class Transcript:
     def _rate_limit(self, message: RateLimitEvent) -> None:
         limit = message.rate_limit_info
         if limit.status == "rejected" and limit.resets_at is not None:
-            self.resets_at = datetime.fromtimestamp(limit.resets_at, UTC)
+            with suppress(ValueError, OverflowError, OSError):  # a number that is no time tells nothing
+                self.resets_at = datetime.fromtimestamp(limit.resets_at, UTC)
         self._tell(
             EventKind.NOTICE, {"notice": "rate_limit", "status": limit.status, "resets_at": limit.resets_at}
         )
