@@ -5,11 +5,13 @@ import json
 import re
 import urllib.request
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from claude_runner.jobs import NotifyOn, Overlap, Policy
 from claude_runner.runs import NewRun, State, Trigger
 from claude_runner.servers import examine
 from claude_runner.webhooks import Webhook, WebhookDraft
@@ -252,12 +254,64 @@ async def test_a_job_is_run_paused_and_resumed(site: LedSite, browsing: Browsing
     run.finish()
     await ended(site.app, run.id)
     await page.goto(f"{site.origin}/jobs/{job.id}")
-    await button(page, "Pause").click()
+    await link(page, "Pause…").click()
+    dialog = page.get_by_role("dialog", name="Pause “Look around”")
+    await field(page, "Until").fill("2099-12-01T08:00")
+    await field(page, "Why").fill("nobody is here")
+    await button(dialog, "Pause").click()
     await button(page, "Resume").wait_for()
-    assert (await site.app.jobs.get(job.id)).next_run_at is None
+    await says(page, "nobody is here")
+    pause = (await site.app.jobs.get(job.id)).pause
+    assert pause is not None
+    assert pause.until == datetime(2099, 12, 1, 7, tzinfo=UTC)
     await button(page, "Resume").click()
-    await button(page, "Pause").wait_for()
-    assert (await site.app.jobs.get(job.id)).next_run_at is not None
+    await link(page, "Pause…").wait_for()
+    await button(page, "Undo").click()
+    await says(page, "nobody is here")
+    assert (await site.app.jobs.get(job.id)).pause is not None
+
+
+async def test_everything_is_paused_from_the_overview_and_goes_on(site: LedSite, browsing: Browsing) -> None:
+    await site.job()
+    page = await browsing.page(site.origin)
+    await live(page)
+    await link(page, "Pause all…").click()
+    await button(page.get_by_role("dialog", name="Pause everything"), "For an hour").click()
+    await says(page, "Everything is paused until")
+    [hold] = await site.app.pausing.held()
+    assert hold.until is not None
+    await button(page.locator("#coming"), "Resume").click()
+    await link(page, "Pause all…").wait_for()
+    assert await site.app.pausing.held() == ()
+
+
+async def test_a_job_is_given_rules_of_its_own(site: LedSite, browsing: Browsing) -> None:
+    browsing.expect("status of 422")
+    job = await site.job(policy=Policy(max_retries=1))
+    page = await browsing.page(f"{site.origin}/jobs/{job.id}")
+    await link(page, "Change them").click()
+    await page.wait_for_url("**/edit#rules")
+    await field(page, "While a run goes on").select_option(label="All wait for their turn")
+    await field(page, "Not at these times").fill("Sat,Sun\nFri 06:00-08:00")
+    await comes(page, "() => !document.querySelector('#preview').textContent.includes('Fri ')")
+    await page.get_by_text("Only these, or nothing").click()
+    await page.get_by_label("every success").check()
+    await field(page, "A run, in $").fill("none")
+    await button(page, "Save").click()
+    wrong = page.locator(".rules-form .wrong")
+    await wrong.wait_for()
+    assert await page.evaluate("document.activeElement.id") == "f-max_cost_usd"
+    await field(page, "A run, in $").fill("0.50")
+    await button(page, "Save").click()
+    await page.wait_for_url(f"**/jobs/{job.id}")
+    assert (await site.app.jobs.get(job.id)).policy == Policy(
+        overlap=Overlap.QUEUE_ALL,
+        blackouts=("Sat,Sun", "Fri 06:00-08:00"),
+        max_retries=1,
+        max_cost_usd=0.5,
+        notify_on=(NotifyOn.SUCCESS,),
+    )
+    await says(page, "all wait for their turn")
 
 
 async def test_a_job_is_duplicated(site: LedSite, browsing: Browsing) -> None:

@@ -257,8 +257,9 @@ async def test_a_hostile_name_is_harmless_in_what_is_said_after_a_form(
     hostile: Hostile, browsing: Browsing
 ) -> None:
     page = await browsing.page(f"{hostile.site.origin}/jobs/{hostile.ids['job']}")
+    await page.get_by_role("link", name="Pause…", exact=True).click()
     await page.get_by_role("button", name="Pause", exact=True).click()
-    await page.locator(".notice.ok", has_text="Paused").wait_for()
+    await page.locator(".notice.ok", has_text="is paused").wait_for()
     assert await page.evaluate(NOTHING_CAME_OF_IT) == []
 
 

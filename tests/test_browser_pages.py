@@ -29,6 +29,8 @@ PAGES: Final[dict[str, list[str]]] = {
     "/jobs/new": ["/jobs/new"],
     "/jobs/{job_id}": [JOB, "/jobs/{shown.jobs[Prices]}"],
     "/jobs/{job_id}/edit": [f"{JOB}/edit"],
+    "/jobs/{job_id}/pause": [f"{JOB}/pause"],
+    "/pause-all": ["/pause-all"],
     "/jobs/{job_id}/rehearse": [f"{JOB}/rehearse"],
     "/calendar": ["/calendar"],
     "/calendar/{day}": ["/calendar/2026-11-25"],

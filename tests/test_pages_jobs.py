@@ -75,7 +75,7 @@ async def test_the_list_tells_of_each_job_when_it_runs_and_how_it_is(site: Site)
     assert "The last 1 results, none failed" in page
     assert "$0.01" in page
     assert '<span class="badge ok">ok</span>' in page
-    assert '<span class="badge skip">paused</span>' in page
+    assert '<span class="badge skip">off</span>' in page
 
 
 @pytest.mark.parametrize(
@@ -182,19 +182,21 @@ async def test_nobody_is_sent_to_another_site(site: Site) -> None:
     assert path == f"/jobs/{job.id}"
 
 
-async def test_a_paused_job_has_no_next_run_and_the_notice_takes_it_back(site: Site) -> None:
-    job = await site.job()
+async def test_a_job_is_switched_off_and_on_and_either_notice_takes_it_back(site: Site) -> None:
+    job = await site.job(enabled=False)
+    assert "It is off: it runs only by hand" in await site.see(f"/jobs/{job.id}")
 
-    page = await site.see(await site.sent(f"/jobs/{job.id}/pause", once="1"))
+    page = await site.see(await site.sent(f"/jobs/{job.id}/switch-on", once="1"))
 
-    assert (await site.app.jobs.get(job.id)).enabled is False
-    assert "runs only by hand" in page
-    [undo] = re.findall(r'<form method="post" action="([^"]*/resume\?[^"]*)"', page)
-    await site.sent(undo, once="2")
+    assert "“Morning” is on its schedule again." in page
     assert (await site.app.jobs.get(job.id)).next_run_at is not None
+    [undo] = re.findall(r'<form method="post" action="([^"]*/switch-off\?[^"]*)"', page)
+    page = await site.see(await site.sent(undo, once="2"))
+    assert (await site.app.jobs.get(job.id)).next_run_at is None
+    assert re.search(r'action="[^"]*/switch-on\?', page)
 
 
-async def test_a_copy_is_paused_and_opened_in_the_form(site: Site) -> None:
+async def test_a_copy_is_off_and_opened_in_the_form(site: Site) -> None:
     job = await site.job(name="N" * 200, tools=("Read",), commands=("git status",))
 
     path = await site.sent(f"/jobs/{job.id}/duplicate", once="1")
@@ -232,7 +234,10 @@ async def test_a_deleted_job_comes_back_with_its_runs_by_undo(site: Site) -> Non
     assert "Deleted in the last hour" not in await site.see("/jobs")
 
 
-@pytest.mark.parametrize("action", ["run", "pause", "resume", "duplicate", "delete", "restore", "rehearse"])
+@pytest.mark.parametrize(
+    "action",
+    ["run", "pause", "resume", "switch-off", "switch-on", "duplicate", "delete", "restore", "rehearse"],
+)
 async def test_what_is_done_to_a_job_that_there_is_not_is_answered_with_a_page(
     still: Site, action: str
 ) -> None:
@@ -575,14 +580,6 @@ async def test_a_rehearsal_is_offered_at_an_address_of_its_own(site: Site) -> No
     page = await site.see(f"/jobs/{job.id}/rehearse")
     assert "no token is spent" in page
     assert f'action="/jobs/{job.id}/rehearse"' in page
-
-
-async def test_the_page_of_a_paused_job_says_why_and_lets_it_go_on(site: Site) -> None:
-    job = await site.job()
-    await site.app.pause_job(job.id, reason="the printer is away")
-    assert "Paused until it is resumed: the printer is away" in await site.see(f"/jobs/{job.id}")
-    await site.send(f"/jobs/{job.id}/resume")
-    assert (await site.app.jobs.get(job.id)).pause is None
 
 
 async def test_the_page_of_a_job_tells_its_rules(site: Site) -> None:

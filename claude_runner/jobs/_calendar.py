@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from claude_runner.db import from_text, to_text
@@ -60,8 +60,9 @@ _LAST: Final = f"""
 """  # noqa: S608 - written above
 
 _COMING: Final = """
-    SELECT id, name, cron, timezone, starts_at, ends_at, blackouts, next_run_at FROM jobs
+    SELECT id, name, cron, timezone, starts_at, ends_at, blackouts, next_run_at, paused_at, paused_until FROM jobs
     WHERE enabled = 1 AND removed_at IS NULL AND next_run_at IS NOT NULL AND next_run_at < :until
+        AND (paused_at IS NULL OR paused_until < :until)
     ORDER BY next_run_at, id
 """
 
@@ -122,20 +123,29 @@ def near(c: sqlite3.Connection, job_id: str, around: datetime | None) -> list[Sl
 
 
 def coming(c: sqlite3.Connection, until: datetime) -> list[Coming]:
-    """Read the jobs whose next slot comes before an instant, the first due first; one that can't be read has none."""
-    return list(_coming(c.execute(_COMING, {"until": to_text(until)})))
+    """Read the jobs whose next slot comes before an instant, the first due first; one that can't be read has none.
+
+    The slots of a job that is paused are those after its pause.
+    """
+    found = _coming(c.execute(_COMING, {"until": to_text(until)}), until)
+    return sorted(found, key=lambda coming: coming.next_run_at)
 
 
-def _coming(rows: Iterable[sqlite3.Row]) -> Iterator[Coming]:
+def _coming(rows: Iterable[sqlite3.Row], until: datetime) -> Iterator[Coming]:
     for row in rows:
         with suppress(InvalidError, ValueError):
+            bounds = [from_text(row[name]) for name in ("starts_at", "paused_until") if row[name] is not None]
             timetable = Timetable(
                 parse(row["cron"], row["timezone"]),
-                row["starts_at"] and from_text(row["starts_at"]),
+                max(bounds, default=None),
                 row["ends_at"] and from_text(row["ends_at"]),
                 tuple(map(parse_blackout, json.loads(row["blackouts"]))),
             )
-            yield Coming(row["id"], row["name"], timetable, from_text(row["next_run_at"]))
+            first: datetime | None = from_text(row["next_run_at"])
+            if (row["paused_until"] or "") > row["next_run_at"]:
+                first = timetable.next(from_text(row["paused_until"]) - timedelta.resolution)
+            if first is not None and first < until:
+                yield Coming(row["id"], row["name"], timetable, first)
 
 
 def _slot_from(row: sqlite3.Row) -> Slot:

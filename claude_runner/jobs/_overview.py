@@ -50,7 +50,7 @@ class JobSort(StrEnum):
 
 _TERMS: Final = {
     JobState.ENABLED: "enabled = 1",
-    JobState.PAUSED: "enabled = 0",
+    JobState.PAUSED: "(enabled = 0 OR paused_at IS NOT NULL)",
     JobState.FAILING: "totals.failing = 1",
     JobState.RUNNING: f"{_RUNNING} IS NOT NULL",
 }
@@ -69,7 +69,8 @@ class JobQuery:
 
     Attributes:
         text: Words that must all occur in the name, the prompt or the id.
-        state: `None` is any. `failing`: the last run that was not cancelled failed.
+        state: `None` is any. `failing`: the last run that was not cancelled failed. `paused`: disabled, or paused and
+            not come to a slot since.
     """
 
     text: str = ""

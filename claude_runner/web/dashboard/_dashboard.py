@@ -21,6 +21,7 @@ from claude_runner.web.dashboard._jobs import JobList
 from claude_runner.web.dashboard._live import RARE, Live
 from claude_runner.web.dashboard._notifications import NotificationsPage
 from claude_runner.web.dashboard._overview import Overview
+from claude_runner.web.dashboard._pauses import PausePages
 from claude_runner.web.dashboard._quick import Quick
 from claude_runner.web.dashboard._rendering import THEMES, Pages
 from claude_runner.web.dashboard._run import RunPage
@@ -68,7 +69,7 @@ class Dashboard:
         yield Route("/keys", self._keys)
         yield Route("/palette", self._palette)
         yield from Overview(self._pages).routes()
-        for page in (JobList, JobEditor, JobActions, JobDetails, Calendar):
+        for page in (PausePages, JobList, JobEditor, JobActions, JobDetails, Calendar):
             yield from page(self._pages).routes()
         yield from ServersPage(self._pages).routes()
         yield from WebhookPages(self._pages).routes()

@@ -16,7 +16,7 @@ from claude_runner.jobs import STANDARD, Job, JobRow, decided_in
 from claude_runner.runs import RunQuery, RunRow, State
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._folders import Listing, listing
-from claude_runner.web.dashboard._jobs import in_words, results, standing
+from claude_runner.web.dashboard._jobs import fires_to_come, in_words, next_run, results, standing
 from claude_runner.web.dashboard._rendering import Pages, live_parts, wants
 from claude_runner.web.dashboard._rule_fields import clock_of
 from claude_runner.web.dashboard._rules import rules_in_words
@@ -56,16 +56,23 @@ class JobDetails:
 
     async def _shown(self, request: Request, row: JobRow) -> dict[str, Any]:
         job = row.job
-        shown: dict[str, Any] = {"job": job, "row": row, "words": in_words(job), "standing": standing(row)}
+        now = self._app.clock.now()
+        shown: dict[str, Any] = {
+            "job": job,
+            "row": row,
+            "words": in_words(job),
+            "standing": standing(row, now),
+            "is_paused": job.is_paused(now),
+        }
         if wants(request, "glance"):
             shown["results"] = results(row)
+            shown["next_run"] = await asyncio.to_thread(next_run, job, now)
         if wants(request, "glance", "history"):
             shown["runs"] = (await self._app.runs.search(RunQuery(job_id=job.id), DRAWN)).runs
         if wants(request, "history"):
-            shown |= _history(shown["runs"], await self._pages.zone(), self._app.clock.now())
+            shown |= _history(shown["runs"], await self._pages.zone(), now)
         if wants(request, "next"):
-            now = self._app.clock.now()
-            fires = await asyncio.to_thread(job.next_fires, now, SHOWN)
+            fires = await asyncio.to_thread(fires_to_come, job, now, SHOWN)
             shown["fires"] = marked(fires, now)
         if wants(request, "rights"):
             shown |= await self._rights(job)

@@ -20,9 +20,11 @@ class JobActions:
 
     def routes(self) -> Iterator[Route]:
         """Yield their routes."""
-        acts = (self.run, self.pause, self.resume, self.duplicate, self.delete, self.restore)
+        acts = (self.run, self.duplicate, self.delete, self.restore)
         for act in acts:
             yield Route(f"/jobs/{{job_id}}/{act.__name__}", act, methods=["POST"])
+        yield Route("/jobs/{job_id}/switch-off", self.switch_off, methods=["POST"])
+        yield Route("/jobs/{job_id}/switch-on", self.switch_on, methods=["POST"])
         yield Route("/jobs/{job_id}/rehearse", self.ask_to_rehearse, methods=["GET"])
         yield Route("/jobs/{job_id}/rehearse", self.rehearse, methods=["POST"])
 
@@ -37,27 +39,22 @@ class JobActions:
         back = back_to(request, "")
         return go_to(back or path, Notice(f"“{job.name}” runs now.") if back else None)
 
-    async def pause(self, request: Request) -> Response:
+    async def switch_off(self, request: Request) -> Response:
         """Take it off its schedule."""
-        return await self._switch(request, "Paused: “{}” runs only by hand.", "resume", enabled=False)
+        return await self._switch(request, "“{}” is off: it runs only by hand.", "switch-on", enabled=False)
 
-    async def resume(self, request: Request) -> Response:
-        """Put it on its schedule again, and end a pause of its slots."""
-        job = await self._job(request)
-        if job.pause is not None:
-            await self._app.resume_job(job.id)
-            if job.enabled:
-                return go_to(back_to(request, f"/jobs/{job.id}"), Notice(f"“{job.name}” goes on."))
-        return await self._switch(request, "“{}” is on its schedule again.", "pause", enabled=True)
+    async def switch_on(self, request: Request) -> Response:
+        """Put it on its schedule again."""
+        return await self._switch(request, "“{}” is on its schedule again.", "switch-off", enabled=True)
 
     async def duplicate(self, request: Request) -> Response:
-        """Make a copy of it, paused so that nothing is done twice, and open its form."""
+        """Make a copy of it, switched off so that nothing is done twice, and open its form."""
 
         async def do() -> str:
             copy = await self._app.jobs.duplicate(request.path_params["job_id"], self._app.clock.now())
             return f"/jobs/{copy.id}/edit"
 
-        notice = Notice("This is a copy, and it is paused: change it, tick “Scheduled” and save it.", "note")
+        notice = Notice("This is a copy, and it is off: change it, tick “Scheduled” and save it.", "note")
         return go_to(await self._once(request, do), notice)
 
     async def delete(self, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """All jobs: what each does, when it runs next, how it went lately and what it costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ STATES: Final[Mapping[JobState | None, str]] = {
     JobState.ENABLED: "Scheduled",
     JobState.RUNNING: "Running",
     JobState.FAILING: "Failing",
-    JobState.PAUSED: "Paused",
+    JobState.PAUSED: "Paused or off",
 }
 DESCENDING: Final = frozenset({JobSort.LAST, JobSort.COST, JobSort.CREATED})  # at the first click
 COLOURS: Final[Mapping[Outcome, str]] = {
@@ -79,7 +80,7 @@ class JobList:
         if (elsewhere := tidy(request)) is not None:
             return elsewhere
         asked = Asked(request.query_params, await self._pages.zone())
-        query, page = _query(asked), _page(asked)
+        query, page, now = _query(asked), _page(asked), self._app.clock.now()
         found = JobPage([], 0)
         if not asked.errors:
             found = await self._app.jobs.overview(query, ROWS, (page - 1) * ROWS)
@@ -95,7 +96,8 @@ class JobList:
             "is_filtered": bool(query.text or query.state),
             "columns": _columns(query, filters),
             "errors": asked.errors,
-            "standing": standing,
+            "standing": lambda row: standing(row, now),
+            "next_run": lambda job: next_run(job, now),
             "words": in_words,
             "results": results,
         }
@@ -104,13 +106,13 @@ class JobList:
         return await self._pages.page(request, "jobs.html", 422 if asked.errors else 200, **shown)
 
 
-def standing(row: JobRow) -> Standing:
+def standing(row: JobRow, now: datetime) -> Standing:
     """Return how a job is."""
     if row.running is not None:
         return Standing("running", "run")
     if not row.job.enabled:
-        return Standing("paused", "skip")
-    if row.job.pause is not None:
+        return Standing("off", "skip")
+    if row.job.is_paused(now):
         return Standing("paused", "skip")
     if row.job.next_run_at is None and not row.job.is_over:
         return Standing("not scheduled", "bad")
@@ -118,6 +120,22 @@ def standing(row: JobRow) -> Standing:
     if last is None:
         return Standing("new", "skip")
     return Standing("failing", "bad") if last in FAILURES else Standing("ok", "ok")
+
+
+def fires_to_come(job: Job, now: datetime, count: int) -> list[datetime]:
+    """Return when it runs next, on its own clock: after its pause, and never where that has no end."""
+    if job.pause is None or not job.is_paused(now):
+        return job.next_fires(now, count)
+    return [] if job.pause.until is None else job.next_fires(job.pause.until - timedelta.resolution, count)
+
+
+def next_run(job: Job, now: datetime) -> datetime | None:
+    """Return when it runs next: a slot that is due already, or the first to come."""
+    if not job.enabled or job.next_run_at is None:
+        return None
+    if not job.is_paused(now) and not job.policy.blackouts:
+        return job.next_run_at
+    return next(iter(fires_to_come(job, now, 1)), None)
 
 
 def in_words(job: Job) -> str:

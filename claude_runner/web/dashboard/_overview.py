@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from claude_runner.holds import HoldKind
 from claude_runner.runs import RunQuery, State, Totals
 from claude_runner.views.instants import clock_time
 from claude_runner.web.dashboard import _charts
 from claude_runner.web.dashboard._fires import fires
-from claude_runner.web.dashboard._forms import Notice, back_to, go_to
 from claude_runner.web.dashboard._needs import needed
 from claude_runner.web.dashboard._rendering import Pages, wants, with_query
 from claude_runner.web.dashboard._words import day_edges, money
@@ -40,12 +40,6 @@ class Overview:
     def routes(self) -> Iterator[Route]:
         """Yield its routes."""
         yield Route("/", self.show)
-        yield Route("/resume-all", self.resume_all, methods=["POST"])
-
-    async def resume_all(self, request: Request) -> Response:
-        """Let everything go on that was paused together."""
-        await self._app.pausing.resume_all()
-        return go_to(back_to(request, "/"), Notice("Everything goes on."))
 
     async def show(self, request: Request) -> Response:
         """Show it."""
@@ -98,7 +92,9 @@ class Overview:
         chart = (
             _charts.timeline(lanes, _hours(now, zone), title="Runs of the next 24 hours") if lanes else None
         )
-        return {"coming": coming, "coming_chart": chart, "not_drawn": len(coming) - len(lanes)}
+        held = await self._app.pausing.held()
+        paused = next((hold for hold in held if hold.kind is HoldKind.PAUSED), None)
+        return {"paused": paused, "coming": coming, "coming_chart": chart, "not_drawn": len(coming) - len(lanes)}
 
 
 def _sum(totals: Sequence[Totals]) -> Totals:

@@ -83,7 +83,7 @@ _ADVICE: Final[Mapping[str, Advice]] = MappingProxyType(
         "cancelled": Advice("Somebody stopped it; what it had done up to then stays."),
         "cli_missing": Advice("Install the requirements anew; Claude Code comes with them."),
         "internal_error": Advice("This is a mistake of the server; its log tells more."),
-        "job_disabled": Advice("Resume the job and run it again.", _EDIT, "The job"),
+        "job_disabled": Advice("Switch the job on and run it again.", _EDIT, "The job"),
     }
 )
 
