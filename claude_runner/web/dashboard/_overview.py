@@ -94,7 +94,12 @@ class Overview:
         )
         held = await self._app.pausing.held()
         paused = next((hold for hold in held if hold.kind is HoldKind.PAUSED), None)
-        return {"paused": paused, "coming": coming, "coming_chart": chart, "not_drawn": len(coming) - len(lanes)}
+        return {
+            "paused": paused,
+            "coming": coming,
+            "coming_chart": chart,
+            "not_drawn": len(coming) - len(lanes),
+        }
 
 
 def _sum(totals: Sequence[Totals]) -> Totals:
