@@ -1,14 +1,10 @@
-import copy
-import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastmcp import Client
-from fastmcp.tools.function_parsing import ParsedFunction
 
 from claude_runner.agent import ClaudeAgent, sandbox_problem
 from claude_runner.app import App, open_app
@@ -17,32 +13,12 @@ from claude_runner.tools import build_mcp
 from tests.scripted_model import ScriptedModel, scripted_model
 from tests.support import FakeAgent, FakeClock
 
-pytest_plugins = ("tests.browser",)
+pytest_plugins = ("tests.browser", "tests.once")
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _parsed_once() -> Iterator[None]:
-    """Have FastMCP read each tool once for all applications of the tests: for each anew takes it 80 ms."""
-    read = ParsedFunction.from_function
-    known: dict[Callable[..., Any], ParsedFunction] = {}
-
-    def from_function(function: Callable[..., Any], *args: Any, **kwargs: Any) -> ParsedFunction:
-        if not inspect.ismethod(function) or args or kwargs:
-            return read(function, *args, **kwargs)
-        if function.__func__ not in known:
-            known[function.__func__] = read(function)
-        parsed = known[function.__func__]
-        schemas = copy.deepcopy((parsed.input_schema, parsed.output_schema))
-        return replace(parsed, fn=function, input_schema=schemas[0], output_schema=schemas[1])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ParsedFunction, "from_function", from_function)
-        yield
 
 
 @pytest.fixture
