@@ -185,8 +185,6 @@ async def jobs(app: App, api: Api) -> str:
     assert job["schedule"] == "At 09:00, Monday through Friday"
     assert (await api.call("get_job", job_id=job_id))["runs"] == 0
     assert (await api.call("change_job", {"name": "Daily"}, job_id=job_id))["name"] == "Daily"
-    assert (await api.call("pause_job", job_id=job_id))["next_run_at"] is None
-    assert (await api.call("resume_job", job_id=job_id))["next_run_at"] is not None
     copy = await api.call("duplicate_job", job_id=job_id)
     assert (copy["name"], copy["enabled"], copy["prompt"]) == ("Daily (copy)", False, JOB["prompt"])
     assert [it["name"] for it in (await api.call("list_jobs", text="sprint"))["jobs"]] == [
@@ -301,6 +299,16 @@ async def pauses(api: Api, job_id: str) -> None:
     assert (hold["kind"], hold["reason"]) == ("paused", "moving house")
     assert (await api.call("list_holds"))["holds"] == [hold]
     assert (await api.call("resume_all"))["total"] == 0
+    why = {"until": "2099-12-24", "reason": "nobody reads it"}
+    paused = (await api.call("pause_job", why, job_id=job_id))["paused"]
+    assert (paused["until"], paused["by"], paused["reason"]) == (
+        "2099-12-23T23:00:00+00:00",
+        "owner",
+        "nobody reads it",
+    )
+    assert (await api.refused("pause_job", {"until": "2020-01-01"}, job_id=job_id))[0] == 422
+    assert (await api.call("pause_job", job_id=job_id))["paused"]["until"] is None
+    assert (await api.call("resume_job", job_id=job_id))["paused"] is None
     assert (await api.call("explain_job", job_id=job_id))["job_id"] == job_id
     assert (await api.call("show_spending", by="model"))["by"] == "model"
 

@@ -153,19 +153,9 @@ class JobEndpoints(EndpointGroup):
         """Try a job without spending a token: would it run, with which tools, how large is its first request."""
         return await self.app.rehearsals.of_job(job_id)
 
-    @endpoint("POST /api/jobs/{job_id}/pause", ConflictError, tag=_version)
-    async def pause_job(self, job_id: str, seen: Seen) -> JobView:
-        """Take a job out of the schedule; it can still be triggered."""
-        return await self._changed(job_id, {"enabled": False}, seen)
-
-    @endpoint("POST /api/jobs/{job_id}/resume", ConflictError, tag=_version)
-    async def resume_job(self, job_id: str, seen: Seen) -> JobView:
-        """Put a job into the schedule again."""
-        return await self._changed(job_id, {"enabled": True}, seen)
-
     @endpoint("POST /api/jobs/{job_id}/duplicate", status=201, tag=_version, location="/api/jobs/{id}")
     async def duplicate_job(self, job_id: str) -> JobView:
-        """Make a copy of a job, paused, so that nothing runs twice before it was changed."""
+        """Make a copy of a job, disabled, so that nothing runs twice before it was changed."""
         return await self._shown(await self.app.jobs.duplicate(job_id, self.app.clock.now()))
 
     async def _changed(self, job_id: str, given: Any, seen: Seen) -> JobView:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from claude_runner.views.decisions import owners_zone
+from claude_runner.views.jobs import JobView, job_view
 from claude_runner.views.pauses import ExplanationView, HoldList, explanation_view, hold_list, read_until
 from claude_runner.views.spending import By, Spending, spending
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
@@ -68,6 +70,18 @@ class PauseEndpoints(EndpointGroup):
         """Let everything go on that was paused together."""
         await self.app.pausing.resume_all()
         return await hold_list(self.app)
+
+    @endpoint("POST /api/jobs/{job_id}/pause")
+    async def pause_job(self, job_id: str, body: NewPause) -> JobView:
+        """Skip a job's slots, for a time or until it is resumed; it can still be triggered."""
+        zone = ZoneInfo((await self.app.jobs.get(job_id)).timezone)
+        job = await self.app.pause_job(job_id, read_until(body.get("until"), zone), body.get("reason"))
+        return await job_view(self.app, job)
+
+    @endpoint("POST /api/jobs/{job_id}/resume")
+    async def resume_job(self, job_id: str) -> JobView:
+        """End a job's pause, whoever or whatever paused it; a job that is disabled stays so."""
+        return await job_view(self.app, await self.app.resume_job(job_id))
 
     @endpoint("GET /api/jobs/{job_id}/why")
     async def explain_job(self, job_id: str, query: WhichSlot) -> ExplanationView:
