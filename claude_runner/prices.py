@@ -1,12 +1,24 @@
 """What a model costs: tokens in, US dollars out."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 MILLION: Final = 1_000_000
+MOST_USD: Final = 1_000_000_000  # more is meant by nobody
 # What Anthropic asks of tokens that its cache serves or takes in for five minutes, in parts of an input token's price.
 CACHE_READ: Final = 0.1
 CACHE_WRITE: Final = 1.25
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number, neither endless nor far below 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -MOST_USD <= value < math.inf
+
+
+def is_amount(value: object) -> bool:
+    """Tell whether a value is an amount of US dollars from 0 on."""
+    return isinstance(value, (int, float)) and is_number(value) and 0 <= value <= MOST_USD
 
 
 @dataclass(frozen=True, slots=True)

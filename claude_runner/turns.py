@@ -124,7 +124,7 @@ class Turn:
             starts = self.job.timetable.open_from(apart)
             reason = "spread" if starts == apart else "blackout"
         else:
-            late = jitter(self.job.id, slot.scheduled_for, self.policy.jitter_seconds)
+            late = jitter(self.job.id, slot.scheduled_for, self._jitter_seconds(slot))
             starts, reason = max(apart, slot.scheduled_for + late), "jitter"
         waits = starts > self.now
         return replace(
@@ -134,6 +134,13 @@ class Turn:
             reason=reason if waits else None,
             max_cost_usd=self.policy.max_cost_usd,
         )
+
+    def _jitter_seconds(self, slot: Occurrence) -> int:
+        """Return how much later a slot may start, and still before the next, whatever the owner's default is."""
+        seconds, following = self.policy.jitter_seconds or 0, self.job.timetable.next(slot.scheduled_for)
+        if not seconds or following is None:
+            return seconds
+        return min(seconds, max(0, int((following - slot.scheduled_for).total_seconds()) - 1))
 
 
 def _in_the_way(overlap: Overlap, others: runs.Open) -> str | None:

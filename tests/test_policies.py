@@ -12,12 +12,14 @@ import pytest
 from claude_runner import jobs, runs
 from claude_runner.app import App
 from claude_runner.attempts import conclude
+from claude_runner.db import from_text
 from claude_runner.errors import InvalidError
 from claude_runner.hub import Topic
 from claude_runner.jobs import CatchUp, Job, JobDraft, Overlap, Pause, PausedBy, Policy
 from claude_runner.pausing import Pausing
 from claude_runner.runs import Ending, Run, RunFilter, State, Trigger
 from claude_runner.scheduler import Scheduler
+from claude_runner.settings import StoredSettings
 from tests.parts import Parts, open_parts, patient
 from tests.support import FakeAgent, FakeClock, ended, running, until
 
@@ -250,6 +252,25 @@ async def test_jitter_lets_a_run_start_later_by_chance_but_always_alike(parts: P
     waits = [(at or NINE) - NINE for at in found.values()]
     assert all(timedelta() <= wait <= timedelta(seconds=600) for wait in waits)
     assert len(set(waits)) > 10
+
+
+async def test_the_owners_default_lets_slots_start_later_but_never_after_the_next(parts: Parts) -> None:
+    await StoredSettings(parts.database).change({"job_defaults": {"jitter_seconds": 3000}})
+    for _ in range(20):
+        await job_with(parts)
+        await job_with(parts, "* * * * *")
+        await job_with(parts, jitter_seconds=0)
+    parts.clock.move(31)
+    await tick(parts)
+    late = dict.fromkeys(("0 * * * *", "* * * * *"), timedelta())
+    for cron, decided, not_before in await parts.sql(
+        "SELECT cron, jitter_seconds, not_before FROM runs JOIN jobs ON jobs.id = job_id"
+    ):
+        if not_before is not None:
+            assert decided is None
+            late[cron] = max(late[cron], from_text(not_before) - NINE)
+    assert 10 * MINUTE < late["0 * * * *"] <= timedelta(seconds=3000)
+    assert timedelta() < late["* * * * *"] < MINUTE
 
 
 # Pauses

@@ -1,7 +1,6 @@
 """What is done when a slot comes at a bad time, when a run fails, and when it costs too much: a job's own rules."""
 
 import json
-import math
 import sqlite3
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -15,12 +14,14 @@ from urllib.parse import urlsplit
 from claude_runner.db import from_text, to_text
 from claude_runner.errors import InvalidError
 from claude_runner.jobs._choices import CatchUp, NotifyOn, OnCrash, Overlap
+from claude_runner.prices import MOST_USD, is_number
 from claude_runner.schedule import parse_blackout
 
 MAX_RETRIES: Final = 10
 MAX_JITTER_SECONDS: Final = 86_400
 MAX_CATCH_UP_MINUTES: Final = 44_640  # a month
 MAX_BLACKOUTS: Final = 20
+MAX_BREAKER: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Policy:
     overlap: Overlap | None = None
     catch_up: CatchUp | None = None
     catch_up_minutes: int | None = None
-    jitter_seconds: int = 0
+    jitter_seconds: int | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     blackouts: tuple[str, ...] = ()
@@ -89,6 +90,7 @@ STANDARD: Final = Policy(
     overlap=Overlap.SKIP,
     catch_up=CatchUp.LATEST,
     catch_up_minutes=1440,
+    jitter_seconds=0,
     max_retries=2,
     on_crash=OnCrash.FAIL,
     pause_after_failures=0,
@@ -99,17 +101,21 @@ STANDARD: Final = Policy(
 )
 
 
-def check_amount(name: str, amount: object) -> None:
+def check_amount(name: str, amount: Any) -> None:
     """Refuse what is no amount of US dollars that a run could be begun with; raises `InvalidError`."""
     if amount is None:
         return
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount):
+    if not is_number(amount):
         raise InvalidError(f"{name} is a number of US dollars, not {str(amount)[:60]!r}", field=name)
     if amount <= 0:
         raise InvalidError(
             f"{name} is {amount:g}; with that nothing could run: give more than 0, leave it out for no bound, or "
             "pause the job",
             field=name,
+        )
+    if amount > MOST_USD:
+        raise InvalidError(
+            f"{name} is more than {MOST_USD:,}; give less, or leave it out for no bound", field=name
         )
 
 
@@ -156,13 +162,13 @@ def _check_counts(policy: Policy) -> None:
             raise InvalidError(f"{name} is {str(count)[:60]}; give {least} to {most:,}", field=name)
 
 
-def _check_breaker(times: object) -> None:
+def _check_breaker(times: Any) -> None:
     if times is None or (times == 0 and times is not False):
         return
-    if isinstance(times, bool) or not isinstance(times, (int, float)) or not 1 < times < math.inf:
+    if not is_number(times) or not 1 < times <= MAX_BREAKER:
         raise InvalidError(
             f"cost_breaker is {str(times)[:60]}; give how many times the usual cost is too much, more than 1, "
-            "or 0 for never",
+            f"at most {MAX_BREAKER:,}, or 0 for never",
             field="cost_breaker",
         )
 

@@ -6,7 +6,7 @@ ALTER TABLE jobs ADD COLUMN overlap TEXT
     CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running', 'allow'));
 ALTER TABLE jobs ADD COLUMN catch_up TEXT CHECK (catch_up IN ('none', 'latest', 'all'));
 ALTER TABLE jobs ADD COLUMN catch_up_minutes INTEGER CHECK (catch_up_minutes > 0);
-ALTER TABLE jobs ADD COLUMN jitter_seconds INTEGER NOT NULL DEFAULT 0 CHECK (jitter_seconds >= 0);
+ALTER TABLE jobs ADD COLUMN jitter_seconds INTEGER CHECK (jitter_seconds >= 0);
 ALTER TABLE jobs ADD COLUMN starts_at TEXT;
 ALTER TABLE jobs ADD COLUMN ends_at TEXT;
 ALTER TABLE jobs ADD COLUMN blackouts TEXT NOT NULL DEFAULT '[]';

@@ -1,13 +1,12 @@
 """The settings that are numbers: how far chains of runs may go, what runs may cost, and what models do."""
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from claude_runner.errors import InvalidError
 from claude_runner.jobs import check_model
-from claude_runner.prices import Price
+from claude_runner.prices import MOST_USD, Price, is_amount, is_number
 
 MAX_PRICES: Final = 200
 
@@ -58,11 +57,6 @@ _WITHIN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "day_usd": ("month_usd",),
     }
 )
-
-
-def is_amount(value: object) -> bool:
-    """Tell whether a value is a number from 0 on."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def read_caps(value: object) -> FollowUpCaps:
@@ -119,7 +113,7 @@ def _check_budget(name: str, amount: Any) -> None:
     if amount is None:
         return
     field = f"budgets.{name}"
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount):
+    if not is_number(amount):
         raise InvalidError(f"{name} is a number of US dollars, not {str(amount)[:60]!r}", field=field)
     if amount <= 0:
         raise InvalidError(
@@ -127,6 +121,8 @@ def _check_budget(name: str, amount: Any) -> None:
             "jobs by pause_all",
             field=field,
         )
+    if amount > MOST_USD:
+        raise InvalidError(f"{name} is more than {MOST_USD:,}; give less, or null for no bound", field=field)
 
 
 def _check_within(name: str, amount: float | None, wider: str, most: float | None) -> None:

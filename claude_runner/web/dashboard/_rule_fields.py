@@ -175,7 +175,7 @@ def _typed(form: Form, name: str) -> Any:
 def _text(name: str, value: Any, zone: ZoneInfo) -> Any:
     if name in _TICKED:
         return None if value is None else tuple(map(str, value))
-    if value is None or (name == "jitter_seconds" and value == 0):
+    if value is None:
         return ""
     match value:
         case datetime():

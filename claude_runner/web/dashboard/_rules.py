@@ -73,11 +73,16 @@ def defaults_in_words(default: Policy, budgets: Budgets) -> dict[str, str]:
         budgets: What bounds every run and job besides them.
     """
     chosen = {name: CHOICES[name][getattr(default, name)] for name in ("overlap", "catch_up", "on_crash")}
-    counts = ("catch_up_minutes", "max_retries", "pause_after_failures", "notify_after_failures")
+    counts = (
+        "catch_up_minutes",
+        "jitter_seconds",
+        "max_retries",
+        "pause_after_failures",
+        "notify_after_failures",
+    )
     return {
         **chosen,
         **{name: str(getattr(default, name)) for name in counts},
-        "jitter_seconds": "0",
         "max_cost_usd": _bound(default.max_cost_usd, budgets.run_usd),
         "max_cost_per_day_usd": _bound(default.max_cost_per_day_usd, budgets.job_day_usd),
         "cost_breaker": f"{default.cost_breaker or 0:g}",
