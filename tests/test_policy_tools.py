@@ -45,8 +45,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"catch_up": "all", "overlap": "skip"}, "catch_up 'all' runs several slots after an outage"),
     ({"catch_up_minutes": 0}, "catch_up_minutes is 0; give 1 to 44,640"),
     ({"jitter_seconds": 1.5}, "jitter_seconds is 1.5; it must be a whole number"),
-    ({"starts_at": "tomorrow"}, "starts_at is 'tomorrow'; give an instant with its offset"),
-    ({"ends_at": "2027-01-01T08:00:00"}, "ends_at is '2027-01-01T08:00:00'; give an instant with its offset"),
+    ({"starts_at": "tomorrow"}, 'starts_at is "tomorrow"; give an instant such as'),
+    ({"ends_at": 2027}, "ends_at is 2027; it must be a text"),
     ({"ends_at": "2020-01-01T08:00:00+00:00"}, "ends_at (2020-01-01 09:00+01:00) is past"),
     ({"blackouts": ["nights"]}, "'nights' in 'nights' is not a weekday"),
     ({"blackouts": ["Mon-Sun"]}, "every slot to come is in a blackout ('Mon-Sun')"),
@@ -135,6 +135,31 @@ async def test_a_rule_that_can_not_be_is_refused_in_a_sentence(
     assert (await refusal(mcp, "update_job", job_id=made["id"], policy=policy)).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("rule", "said", "in_berlin", "in_utc"),
+    [
+        ("ends_at", "2026-12-31", "2026-12-31T22:59:59+00:00", "2026-12-31T23:59:59+00:00"),
+        ("ends_at", "2026-12-31T18:00", "2026-12-31T17:00:00+00:00", "2026-12-31T18:00:00+00:00"),
+        ("starts_at", "2026-12-31", "2026-12-30T23:00:00+00:00", "2026-12-31T00:00:00+00:00"),
+        ("starts_at", "2026-12-31T18:00-05:00", "2026-12-31T23:00:00+00:00", "2026-12-31T23:00:00+00:00"),
+    ],
+)
+async def test_dates_are_on_the_clock_of_the_job_and_one_that_ends_on_a_day_ends_with_it(
+    mcp: Mcp, rule: str, said: str, in_berlin: str, in_utc: str
+) -> None:
+    made = await answer(mcp, "create_job", **JOB, policy={rule: said})
+    assert made["policy"][rule] == in_berlin
+    again = await answer(mcp, "update_job", job_id=made["id"], policy={rule: said})
+    assert again["policy"][rule] == in_berlin
+    moved = await answer(mcp, "update_job", job_id=made["id"], timezone="UTC", policy={rule: said})
+    assert moved["policy"][rule] == in_utc
+
+
+async def test_dates_on_a_clock_that_there_is_not_are_refused(mcp: Mcp) -> None:
+    nowhere: dict[str, Any] = {**JOB, "timezone": "Mars/Base", "policy": {"ends_at": "2026-12-31"}}
+    assert "Mars/Base" in await refusal(mcp, "create_job", **nowhere)
+
+
 async def test_clients_that_send_texts_for_objects_are_understood(mcp: Mcp) -> None:
     policy = {"overlap": "Queue_One", "notify_on": '["failure"]', "notify_channels": "[]", "max_retries": 1.0}
     made = await answer(mcp, "create_job", **JOB, policy=json.dumps(policy))
@@ -150,6 +175,17 @@ async def test_texts_that_hold_no_object_are_refused(mcp: Mcp, policy: str) -> N
 
 async def test_what_is_no_object_is_refused(mcp: Mcp) -> None:
     assert "policy is 7; it must be an object" in await refusal(mcp, "create_job", **JOB, policy=7)
+
+
+@pytest.mark.parametrize("rule", ["max_cost_usd", "max_cost_per_day_usd", "cost_breaker"])
+@pytest.mark.parametrize("amount", [10**400, -(10**400), 10**10])
+async def test_numbers_that_nobody_means_are_refused(mcp: Mcp, rule: str, amount: int) -> None:
+    said = await refusal(mcp, "create_job", **JOB, policy=json.dumps({rule: amount}))
+    assert said.startswith(f"{rule} is ")
+    price = {"my-model": {"input": amount, "output": 1}}
+    for wish in ({"defaults": {rule: amount}}, {"budgets": {"day_usd": amount}}, {"prices": price}):
+        texts = {key: json.dumps(value) for key, value in wish.items()}
+        assert " is " in await refusal(mcp, "set_policies", **texts)
 
 
 async def test_a_channel_is_named_by_what_it_is_called(mcp: Mcp) -> None:

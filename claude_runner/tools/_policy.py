@@ -27,8 +27,8 @@ _RULES: Final[Mapping[str, Any]] = {
     ),
     "catch_up_minutes": _whole("With all: only those of the last so many minutes."),
     "jitter_seconds": _whole("Start up to so much later, by chance."),
-    "starts_at": {"type": "string", "description": "No run before it: ISO 8601 with its offset."},
-    "ends_at": {"type": "string", "description": "No run after it."},
+    "starts_at": {"type": "string", "description": "No run before it: ISO 8601 on the job's clock."},
+    "ends_at": {"type": "string", "description": "No run after it, or after that day."},
     "blackouts": {
         "type": "array",
         "items": {"type": "string"},

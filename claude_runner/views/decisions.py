@@ -11,7 +11,7 @@ from claude_runner.app import App
 from claude_runner.grants import read_tools
 from claude_runner.jobs import Job, Policy
 from claude_runner.permissions import Profile, read_commands
-from claude_runner.schedule import local_timezone
+from claude_runner.schedule import local_timezone, zone_of
 from claude_runner.text_lists import read_list
 from claude_runner.views.policies import wished_policy
 from claude_runner.webhooks import MAX_PLAIN_FIELDS, Signature, Webhook
@@ -80,7 +80,8 @@ async def _policy(app: App, values: Mapping[str, Any], old: Job | Webhook | None
     before = old.policy if isinstance(old, Job) else Policy()
     if (wished := values["policy"]) is None or wished == "":
         return before
-    return await wished_policy(app, wished, before)
+    timezone = values.get("timezone") or (old.timezone if isinstance(old, Job) else None)
+    return await wished_policy(app, wished, before, None if timezone is None else zone_of(timezone))
 
 
 async def owners_zone(app: App) -> ZoneInfo:

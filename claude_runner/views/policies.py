@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from claude_runner.app import App
 from claude_runner.errors import InvalidError
@@ -22,6 +23,7 @@ from claude_runner.jobs import (
 )
 from claude_runner.views.fitting import joined, shown
 from claude_runner.views.instants import iso, read_instant
+from claude_runner.views.pauses import read_moment
 
 
 async def owners_policy(app: App) -> Policy:
@@ -44,12 +46,15 @@ def decided_view(policy: Policy) -> dict[str, Any]:
     return {name: value for name, value in decided_in(policy).items() if name in _READERS}
 
 
-def read_policy_changes(wished: Mapping[str, Any] | str, policy: Policy) -> Policy:
+def read_policy_changes(
+    wished: Mapping[str, Any] | str, policy: Policy, zone: ZoneInfo | None = None
+) -> Policy:
     """Return a policy with what a caller wishes: the rules that are given change, null goes back to the default.
 
     Args:
         wished: Rules by name, or a text that holds them as JSON.
         policy: What they change.
+        zone: Whose clock is meant by instants without an offset; without it each must have one.
 
     Raises:
         InvalidError: There is no such rule, its value can't be used, or two contradict each other; `field` is the
@@ -62,17 +67,18 @@ def read_policy_changes(wished: Mapping[str, Any] | str, policy: Policy) -> Poli
             field=unknown[0][:60],
         )
     changes: dict[str, Any] = {
-        name: _DEFAULTS[name] if value is None else _READERS[name](name, value)
-        for name, value in given.items()
+        name: _DEFAULTS[name] if value is None else _read(name, value, zone) for name, value in given.items()
     }
     changed = replace(policy, **changes)
     changed.check()
     return changed
 
 
-async def wished_policy(app: App, wished: Mapping[str, Any] | str, before: Policy) -> Policy:
+async def wished_policy(
+    app: App, wished: Mapping[str, Any] | str, before: Policy, zone: ZoneInfo | None = None
+) -> Policy:
     """Return a policy with what a caller wishes, its channels among those that there are; raises `InvalidError`."""
-    policy = read_policy_changes(wished, before)
+    policy = read_policy_changes(wished, before, zone)
     if policy.notify_channels != before.notify_channels:
         await check_channels(app, policy.notify_channels)
     return policy
@@ -108,6 +114,21 @@ def _told(value: Any) -> Any:
 # How each rule is read
 
 
+def _read(name: str, value: object, zone: ZoneInfo | None) -> Any:
+    if zone is not None and name in _INSTANTS:
+        return _on_a_clock(name, value, zone)
+    return _READERS[name](name, value)
+
+
+def _on_a_clock(name: str, value: object, zone: ZoneInfo) -> datetime:
+    """Read an instant; what ends on a day, ends with it."""
+    text = _text(name, value)
+    if name == "ends_at":
+        with suppress(ValueError):
+            text = f"{date.fromisoformat(text)}T23:59:59"
+    return read_moment(text, name, zone)
+
+
 def _choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
     def read(name: str, value: object) -> StrEnum:
         with suppress(ValueError):
@@ -128,7 +149,9 @@ def _count(name: str, value: object) -> int:
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidError(f"{name} is {shown(value)}; it must be a number", field=name)
-    return float(value)
+    with suppress(OverflowError):  # so large that it is none in any case
+        return float(value)
+    return value
 
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
@@ -157,6 +180,7 @@ def _instant(name: str, value: object) -> datetime | None:
     return read_instant(_text(name, value), name)
 
 
+_INSTANTS: Final = ("starts_at", "ends_at")
 _DEFAULTS: Final = MappingProxyType({each.name: each.default for each in fields(Policy)})
 _READERS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
     {
