@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from claude_runner import budgets, jobs, runs
 from claude_runner.agent import Listener, Order, Stop
-from claude_runner.budgets import Purse, Reached, Scope, Watch
+from claude_runner.budgets import Purse, Reached, Scope, Watch, open_purse
 from claude_runner.budgets._periods import day_of, month_of
 from claude_runner.budgets._records import in_dollars
 from claude_runner.db import to_text
@@ -395,6 +395,36 @@ async def test_what_another_process_spends_is_seen_within_a_second_of_spending(p
     await asyncio.wait_for(clock.paused.wait(), 10)
     assert scope_of(watch.spent(0.1)) is Scope.DAY
     serving.cancel()
+
+
+async def test_a_budget_that_is_set_while_a_run_goes_on_stops_it(parts: Parts) -> None:
+    clock = NotingClock()
+    async with open_purse(parts.database, clock) as purse:
+        _, watch = await watched(parts, purse)
+        assert watch.spent(0.5) is None
+        await clock.paused.wait()  # it has looked, and does so again in a second
+        clock.paused.clear()
+        await allow(parts, day_usd=1)
+        watch.spent(0.9)
+        clock.move(1)
+        await clock.paused.wait()
+        assert scope_of(watch.spent(1.1)) is Scope.DAY
+        clock.paused.clear()
+        await allow(parts, day_usd=5)
+        clock.move(1)
+        await clock.paused.wait()
+        assert watch.spent(1.2) is None
+
+
+async def test_a_job_that_is_spoiled_while_its_run_goes_on_leaves_the_bounds_it_had(parts: Parts) -> None:
+    clock = NotingClock()
+    job = await parts.job(policy=Policy(max_cost_usd=1))
+    async with open_purse(parts.database, clock) as purse:
+        _, watch = await watched(parts, purse, job_id=job.id)
+        await parts.sql("UPDATE jobs SET tools = 'spoiled'")
+        watch.spent(0.5)
+        await clock.paused.wait()
+        assert scope_of(watch.spent(1)) is Scope.RUN
 
 
 async def test_where_the_database_can_not_be_read_for_a_while_runs_are_bounded_by_what_is_known(

@@ -2,16 +2,16 @@
 
 A run is asked at each of its messages, hundreds of times a minute, so what it is compared with is in memory: what the
 database had of all other runs at the last look, and what those of this process have cost by now, to the message. The
-database is looked at where a run begins, and once a second at most while any spends. So each run that goes on may go
-too far by the turn that it is in, and by no more.
+database is looked at where a run begins, and once a second at most while any spends, and so is what bounds them: the
+owner may change that meanwhile. So each run that goes on may go too far by the turn that it is in, and by no more.
 """
 
 import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -23,7 +23,7 @@ from claude_runner.budgets._reached import UNREADABLE, first_reached, period_of,
 from claude_runner.budgets._records import Reached, Scope, in_dollars
 from claude_runner.config import Clock
 from claude_runner.db import Database
-from claude_runner.errors import UnavailableError
+from claude_runner.errors import InvalidError, UnavailableError
 from claude_runner.runs import Run
 
 LOOK_AGAIN_SECONDS: Final = 1.0
@@ -45,12 +45,11 @@ class _Live:
     usual_usd: float | None
     cost_usd: float
     closed: bool = False
-    keys: Mapping[Scope, _Key] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Note what the run counts for."""
-        whose = {Scope.JOB_DAY: self.run.job_id or "", Scope.WEBHOOK_DAY: self.run.webhook_id or ""}
-        self.keys = {scope: (scope, whose.get(scope, "")) for scope in self.bounds.together()}
+    def key(self, scope: Scope) -> _Key:
+        """Return what the run counts for within a scope."""
+        whose = {Scope.JOB_DAY: self.run.job_id, Scope.WEBHOOK_DAY: self.run.webhook_id}
+        return scope, whose.get(scope) or ""
 
     def counts_for(self, key: _Key) -> bool:
         """Tell whether what it costs is spent there."""
@@ -85,7 +84,7 @@ class Purse:
         self._spending = asyncio.Event()
 
     async def watch(self, run: Run) -> "Watch":
-        """Watch an attempt at a run from before its start on; what bounds it is read once.
+        """Watch an attempt at a run from before its start on.
 
         Raises:
             InvalidError: Its job was edited by hand so that it can't be read.
@@ -117,16 +116,15 @@ class Purse:
         """Tell which budget is used up by what is known."""
         return _by_itself(live) or self._together(live)
 
-    def note(self, live: _Live) -> None:
-        """Take note of what a run has cost."""
-        if live.keys:
-            self._spending.set()
+    def note(self) -> None:
+        """Take note that a run has cost something."""
+        self._spending.set()
 
     def _together(self, live: _Live) -> Reached | None:
         now = self._clock.now()
 
         def spent(scope: Scope) -> float:
-            return self._spent(live.keys[scope], now)
+            return self._spent(live.key(scope), now)
 
         return first_reached(live.bounds, spent, now, self._look.zone)
 
@@ -146,8 +144,10 @@ class Purse:
             now = self._clock.now()
             closed = [live for live in self._live.values() if live.closed]
             mine = [live for live in self._live.values() if not live.closed]
-            if any(live.keys for live in mine):
-                self._look = await self._db.read(lambda c: _look(c, mine, now))
+            if mine:
+                self._look, bounds = await self._db.read(lambda c: _look(c, mine, now))
+                for live in mine:
+                    live.bounds = bounds.get(live.run.id, live.bounds)
             for (
                 live
             ) in closed:  # their ends were written before they were closed, so they are among the others
@@ -193,7 +193,7 @@ class Watch:
         if cost_usd is None:
             return None
         self._live.cost_usd = cost_usd
-        self._purse.note(self._live)
+        self._purse.note()
         return self.reached()
 
     def unkept(self, model: str | None) -> str | None:
@@ -203,7 +203,7 @@ class Watch:
     def close(self) -> None:
         """Stop watching, once the end of the attempt is written; what it has cost counts until that was read."""
         self._live.closed = True
-        self._purse.note(self._live)
+        self._purse.note()
 
 
 class _Own(NamedTuple):
@@ -239,13 +239,19 @@ def _by_itself(live: _Live) -> Reached | None:
     )
 
 
-def _look(c: sqlite3.Connection, mine: list[_Live], now: datetime) -> _Look:
+def _look(c: sqlite3.Connection, mine: list[_Live], now: datetime) -> tuple[_Look, Mapping[str, Bounds]]:
+    """Read what others spend, and what bounds each run as far as that can be read."""
+    bounds = {}
+    for live in mine:
+        with suppress(InvalidError):  # its job was spoiled by hand meanwhile
+            bounds[live.run.id] = Bounds() if live.run.rehearsal else bounds_of_run(c, live.run)
     zone = settings.owners_zone(c)
     written = {live.run.id: runs.cost_so_far(c, live.run.id) for live in mine}
     ended = frozenset(run_id for run_id, cost in written.items() if cost is None)
     spent = {}
-    for key in {key for live in mine for key in live.keys.values()}:
+    keys = {live.key(scope) for live in mine for scope in bounds.get(live.run.id, live.bounds).together()}
+    for key in keys:
         scope, whose = key
         own = sum(written[live.run.id] or 0.0 for live in mine if live.counts_for(key))
         spent[key] = spent_in(c, scope, whose or None, period_of(scope, now, zone)) - own
-    return _Look(now, zone, spent, ended)
+    return _Look(now, zone, spent, ended), bounds
