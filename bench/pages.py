@@ -100,7 +100,8 @@ def _filled(home: Path, runs: int) -> list[str]:
         "/runs", "/runs?state=error", "/runs?reason=timeout", f"/runs?job={job}", "/runs?trigger=manual",
         "/runs?cost=0.5", "/runs?q=report", f"/runs?q={history.rare}", "/runs?q=nowhere-to-be-found",
         f"/runs?q=report&job={job}", f"/runs/{run}", "/calendar", f"/calendar/{today}", "/webhooks",
-        "/webhooks/new", "/servers", "/servers/cat-facts", "/calls", "/calls?verdict=error", "/settings",
+        "/webhooks/new", "/servers", "/servers/cat-facts", "/calls", "/calls?verdict=error", "/spending",
+        "/spending?by=model", "/spending?by=day", "/runs?model=claude-sonnet-5", "/notifications", "/settings",
         "/quick", "/keys",
     ]  # fmt: skip
 

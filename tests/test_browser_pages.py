@@ -50,6 +50,7 @@ PAGES: Final[dict[str, list[str]]] = {
     "/servers/{name}/edit": ["/servers/weather/edit"],
     "/servers/{name}/log": ["/servers/weather/log"],
     "/servers/{name}/call": ["/servers/weather/call?tool=get_weather"],
+    "/spending": ["/spending", "/spending?by=model", "/spending?by=day"],
     "/notifications": ["/notifications", "/notifications?state=failed"],
     "/notifications/channels/new": ["/notifications/channels/new"],
     "/notifications/channels/{channel_id}/edit": ["/notifications/channels/{shown.channel}/edit"],

@@ -40,6 +40,8 @@ _RUNS: Final = Listing(
     "created_at, id, state, trigger, reason, job_id, webhook_id, cost_usd, rehearsal",
     most=10_000,
 )
+# Models are in no index, so that each entry's run is looked at.
+_RUNS_OF_MODEL: Final = _RUNS._replace(columns=f"{_RUNS.columns}, model", most=2_000)
 _BY_HAND: Final = frozenset(Trigger) - {Trigger.SCHEDULE, Trigger.WEBHOOK}
 
 
@@ -52,6 +54,7 @@ class RunQuery:
             have ended are found by it.
         since: By when they were made: from this instant on, and before `until`.
         min_cost_usd: Runs of unknown price are not found by it.
+        model: The one that answered, by its full name.
     """
 
     text: str | None = None
@@ -64,6 +67,7 @@ class RunQuery:
     until: datetime | None = None
     min_cost_usd: float | None = None
     rehearsal: bool | None = None
+    model: str | None = None
 
 
 class RunHits(NamedTuple):
@@ -114,7 +118,10 @@ def last_heard(c: sqlite3.Connection) -> Heard | None:
 
 def _by_time(c: sqlite3.Connection, query: RunQuery, limit: int, after: Place, head: int) -> RunHits:
     terms, values = _conditions(query)
-    found = look(c, _RUNS, _sources(query), Wanted(terms, values, query.since, query.until), limit, after)
+    listing = _RUNS
+    if query.model is not None:
+        listing, terms = _RUNS_OF_MODEL, f"{terms} AND model = :model"
+    found = look(c, listing, _sources(query), Wanted(terms, values, query.since, query.until), limit, after)
     rows = rows_of(c, (place.row_id for place in found.places), head)
     if found.more:
         return RunHits(rows, cursor_of(*found.places[-1]))
@@ -147,7 +154,7 @@ def _sources(query: RunQuery) -> list[Source]:
 
 
 def _conditions(query: RunQuery) -> tuple[str, dict[str, Any]]:
-    """Return the terms for what is looked for, but for the text, and their values."""
+    """Return the terms for what is looked for, but for the text and the model, and their values."""
     values: dict[str, Any] = {
         "reason": query.reason,
         "job_id": query.job_id,
@@ -157,6 +164,7 @@ def _conditions(query: RunQuery) -> tuple[str, dict[str, Any]]:
         "until": None if query.until is None else to_text(query.until),
         "min_cost_usd": query.min_cost_usd,
         "rehearsal": None if query.rehearsal is None else int(query.rehearsal),
+        "model": query.model,
     }
     terms = {
         "reason": "reason = :reason",
@@ -168,7 +176,7 @@ def _conditions(query: RunQuery) -> tuple[str, dict[str, Any]]:
         "min_cost_usd": "cost_usd >= :min_cost_usd",
         "rehearsal": "rehearsal = :rehearsal",
     }
-    given = [terms[name] for name, value in values.items() if value is not None]
+    given = [term for name, term in terms.items() if values[name] is not None]
     if query.states:
         given.append(f"state IN ({_listed(query.states)})")
     return " AND ".join(given) or "true", values
@@ -206,6 +214,8 @@ def _wanted(
 ) -> list[tuple[int, str]]:
     """Return the newest of the runs of these numbers that are looked for, with their ids."""
     terms, values = _conditions(query)
+    if query.model is not None:
+        terms += " AND (SELECT model FROM runs WHERE runs.id = run_id) = :model"
     select = f"""
         SELECT n, run_id FROM run_ends WHERE n IN (SELECT value FROM json_each(:numbers)) AND {terms}
         ORDER BY n DESC LIMIT :limit

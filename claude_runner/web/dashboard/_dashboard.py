@@ -28,6 +28,7 @@ from claude_runner.web.dashboard._run import RunPage
 from claude_runner.web.dashboard._runs import RunList
 from claude_runner.web.dashboard._servers import ServersPage
 from claude_runner.web.dashboard._settings import SettingsPage
+from claude_runner.web.dashboard._spending import SpendingPage
 from claude_runner.web.dashboard._webhooks import WebhookPages
 
 THEME_SECONDS: Final = 365 * 86_400
@@ -47,6 +48,7 @@ KEYS: Final = (
     (("g", "w"), "Webhooks"),
     (("g", "s"), "Servers"),
     (("g", "l"), "Tool log"),
+    (("g", "p"), "Spending"),
     (("g", "n"), "Notifications"),
     (("g", "e"), "Settings"),
     (("?",), "This sheet"),
@@ -73,6 +75,7 @@ class Dashboard:
             yield from page(self._pages).routes()
         yield from ServersPage(self._pages).routes()
         yield from WebhookPages(self._pages).routes()
+        yield from SpendingPage(self._pages).routes()
         yield from NotificationsPage(self._pages).routes()
         yield from SettingsPage(self._pages).routes()
         yield from RunList(self._pages).routes()

@@ -50,6 +50,7 @@ def run_query(asked: Asked) -> RunQuery:
         until=asked.instant("until"),
         min_cost_usd=asked.amount("cost"),
         rehearsal=asked.yes_or_no("rehearsal"),
+        model=asked.text("model"),
     )
 
 

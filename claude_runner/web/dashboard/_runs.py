@@ -27,6 +27,7 @@ UNUSUAL: Final = (
     "until",
     "cost",
     "rehearsal",
+    "model",
 )  # filters, folded away
 REPORTS: Final = {
     ReportStatus.DONE: "",
