@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,14 +39,14 @@ from claude_runner.redaction import Redactor
 from claude_runner.rehearsal import MODEL, open_rehearsal
 from claude_runner.rehearsing import Rehearsals
 from claude_runner.runner import Runner
-from claude_runner.runs import NewRun, Run, Runs, Trigger
+from claude_runner.runs import NewRun, Run, RunRow, Runs, Trigger
 from claude_runner.scheduler import LONGEST_SLEEP, Scheduler
 from claude_runner.secrecy import Secrecy
 from claude_runner.servers import Servers
 from claude_runner.settings import StoredSettings
 from claude_runner.signing_in import SignIn, sign_in
 from claude_runner.trash import Trash
-from claude_runner.waiting import waits_for
+from claude_runner.waiting import waits_of
 from claude_runner.webhooks import Webhooks
 from claude_runner.workshop import Workshop
 
@@ -165,9 +165,9 @@ class App:
         """
         return await self.database.read(lambda c: explain(c, job_id, around, self.clock.now()))
 
-    async def waits_for(self, run: Run) -> str | None:
-        """Return what a run waits for, to be read after "waits for"; `None` where it has begun or ended."""
-        return await self.database.read(lambda c: waits_for(c, run, self.clock.now()))
+    async def waits_for(self, *them: Run | RunRow) -> Mapping[str, str]:
+        """Return what each run waits for that has not begun, by its id, to be read after "waits for"."""
+        return await self.database.read(lambda c: waits_of(c, them, self.clock.now()))
 
     async def restore_job(self, job_id: str) -> Job:
         """Take a job out of the trash as it was, its next slot planned anew.

@@ -1,7 +1,7 @@
 """What a run waits for that has not begun, in words."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -36,6 +36,12 @@ def waits_for(c: sqlite3.Connection, run: Run | RunRow, now: datetime) -> str | 
     if run.state is not State.PENDING:
         return None
     return _its_time(run, now) or _the_end_of_a_hold(c, run, now) or _its_turn(c, run)
+
+
+def waits_of(c: sqlite3.Connection, them: Iterable[Run | RunRow], now: datetime) -> dict[str, str]:
+    """Return what each run waits for that has not begun, by its id."""
+    told = {run.id: waits_for(c, run, now) for run in them}
+    return {run_id: words for run_id, words in told.items() if words is not None}
 
 
 def _its_time(run: Run | RunRow, now: datetime) -> str | None:

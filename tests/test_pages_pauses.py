@@ -107,14 +107,19 @@ async def test_a_shortcut_pauses_for_an_hour_or_until_a_morning(site: Site) -> N
 
 
 async def test_everything_is_paused_and_goes_on_from_the_overview(site: Site) -> None:
-    await site.job()
-    assert 'href="/pause-all"' in await site.see("/")
+    await site.job(cron="0 * * * *", timezone="Europe/Berlin")
+    page = await site.see("/")
+    assert 'href="/pause-all"' in page
+    assert "Morning, 10:00" in page
     assert "On the clock of Europe/Berlin" in await site.see("/pause-all")
 
     page = await site.see(await site.sent("/pause-all", until="2026-11-24T09:00", reason="moving house"))
 
     assert "Everything is paused until Tue 24 Nov 2026, 09:00:00 CET." in page
-    assert "all is paused" in page
+    coming = page[page.index('id="coming"') :]
+    assert re.search(r"all is paused until <time[^>]*>tomorrow 09:00</time>", coming)
+    assert "Morning, 10:00" not in coming
+    assert "Morning, tomorrow 09:00" in coming
     [hold] = await site.app.pausing.held()
     assert (hold.kind, hold.until, hold.reason) == (
         HoldKind.PAUSED,

@@ -157,7 +157,7 @@ async def run_view(
         state=run.state,
         reason=run.reason,
         error=run.error,
-        waits_for=await app.waits_for(run),
+        waits_for=(await app.waits_for(run)).get(run.id),
         output=None if output is None else output[output_offset : output_offset + output_limit],
         report=_report(run),
         output_length=length,

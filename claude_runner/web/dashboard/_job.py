@@ -71,6 +71,7 @@ class JobDetails:
             shown["runs"] = (await self._app.runs.search(RunQuery(job_id=job.id), DRAWN)).runs
         if wants(request, "history"):
             shown |= _history(shown["runs"], await self._pages.zone(), now)
+            shown["waits"] = await self._app.waits_for(*shown["listed"])
         if wants(request, "next"):
             fires = await asyncio.to_thread(fires_to_come, job, now, SHOWN)
             shown["fires"] = marked(fires, now)

@@ -51,6 +51,7 @@ class Overview:
             shown["needs"] = await needed(self._app)
         if wants(request, "running"):
             shown["going_on"] = await self._app.runs.going_on()
+            shown["waits"] = await self._app.waits_for(*shown["going_on"])
         if wants(request, "lately"):
             shown["lately"] = (await self._app.runs.search(RunQuery(states=ENDED), LATELY)).runs
         if wants(request, "coming"):
@@ -76,9 +77,12 @@ class Overview:
 
     async def _coming(self, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
         coming = await self._app.jobs.coming(now + AHEAD)
+        held = await self._app.pausing.held()
+        paused = next((hold for hold in held if hold.kind is HoldKind.PAUSED), None)
+        begin = now if paused is None else (paused.until or now + AHEAD) - timedelta.resolution
         lanes = []
         for job in coming[:LANES]:
-            at = fires(job.timetable, now, now + AHEAD, MARKS)
+            at = fires(job.timetable, begin, now + AHEAD, MARKS)
             marks = [
                 _charts.Mark(
                     (fire - now) / AHEAD,
@@ -92,8 +96,6 @@ class Overview:
         chart = (
             _charts.timeline(lanes, _hours(now, zone), title="Runs of the next 24 hours") if lanes else None
         )
-        held = await self._app.pausing.held()
-        paused = next((hold for hold in held if hold.kind is HoldKind.PAUSED), None)
         return {
             "paused": paused,
             "coming": coming,

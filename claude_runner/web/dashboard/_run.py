@@ -72,7 +72,7 @@ class RunPage:
         run = await self._run(request)
         shown: dict[str, Any] = {"run": run, "name": await self._name(run), "owner": owner_of(run)}
         if wants(request, "head"):
-            shown |= _head(run)
+            shown |= _head(run) | {"waits": (await self._app.waits_for(run)).get(run.id)}
         if wants(request, "facts"):
             shown |= {
                 "children": await self._app.runs.children(run.id, CHILDREN),

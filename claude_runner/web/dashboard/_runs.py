@@ -64,6 +64,7 @@ class RunList:
         filters, cursor = given(request, "cursor"), asked.text("cursor")
         shown: dict[str, Any] = {
             "runs": hits.runs,
+            "waits": await self._app.waits_for(*hits.runs),
             "looked_until": hits.looked_until,
             "newest": with_query("/runs", **filters) if cursor else "",
             "older": with_query("/runs", **filters, cursor=hits.next_cursor) if hits.next_cursor else "",
@@ -120,8 +121,11 @@ def told(run: RunRow) -> str:
 
 
 def came_of(run: RunRow) -> Said | None:
-    """Return what came of a run: why it did not finish, or what it says itself."""
-    if run.error:
+    """Return what came of a run: why it did not finish, or what it says itself.
+
+    Why its last attempt failed is told by what it waits for, where it is to have another.
+    """
+    if run.error and run.state is not State.PENDING:
         return Said(first_line(run.error, SAID), "bad" if run.state is State.ERROR else "")
     if run.report is not None:
         status = run.report.status.replace("_", " ")
