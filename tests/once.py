@@ -1,8 +1,8 @@
-"""What is the same for all tests is made once: tools that are read, templates, certificates, an empty database."""
+"""What is the same for all tests is made once: tools and their schemas, templates, certificates, an empty database."""
 
-import copy
 import inspect
 import os
+import pickle
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,7 +16,9 @@ import httpx2
 import jinja2
 import pytest
 from fastmcp.tools.function_parsing import ParsedFunction
+from fastmcp.utilities.json_schema import dereference_refs
 from jinja2.bccache import Bucket, BytecodeCache
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from claude_runner.db import _database
 from claude_runner.db._migrations import PATIENCE_SECONDS, SCHEMA, migrate
@@ -26,19 +28,53 @@ from claude_runner.db._migrations import PATIENCE_SECONDS, SCHEMA, migrate
 def _parsed_once() -> Iterator[None]:
     """Have FastMCP read each tool once for all applications of the tests: for each anew takes it 80 ms."""
     read = ParsedFunction.from_function
-    known: dict[Callable[..., Any], ParsedFunction] = {}
+    known: dict[Callable[..., Any], tuple[ParsedFunction, bytes]] = {}
 
     def from_function(function: Callable[..., Any], *args: Any, **kwargs: Any) -> ParsedFunction:
         if not inspect.ismethod(function) or args or kwargs:
             return read(function, *args, **kwargs)
         if function.__func__ not in known:
-            known[function.__func__] = read(function)
-        parsed = known[function.__func__]
-        schemas = copy.deepcopy((parsed.input_schema, parsed.output_schema))
-        return replace(parsed, fn=function, input_schema=schemas[0], output_schema=schemas[1])
+            parsed = read(function)
+            known[function.__func__] = parsed, pickle.dumps((parsed.input_schema, parsed.output_schema))
+        parsed, kept = known[function.__func__]
+        input_schema, output_schema = pickle.loads(kept)
+        return replace(parsed, fn=function, input_schema=input_schema, output_schema=output_schema)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ParsedFunction, "from_function", from_function)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _listed_once() -> Iterator[None]:
+    """Have each schema of a tool written out once for all lists of the tests: for each list anew takes it 50 ms."""
+    known: dict[bytes, bytes] = {}
+
+    def written_out(schema: dict[str, Any]) -> Any:
+        key = pickle.dumps(schema)
+        if key not in known:
+            known[key] = pickle.dumps(dereference_refs(schema))
+        return pickle.loads(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastmcp.server.middleware.dereference.dereference_refs", written_out)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _checked_once() -> Iterator[None]:
+    """Have each schema of an answer checked once for all clients of the tests: 20 ms each time."""
+    check = Draft202012Validator.check_schema
+    sound: set[bytes] = set()
+
+    def check_schema(schema: Any, *args: Any, **kwargs: Any) -> None:
+        key = pickle.dumps((schema, args, kwargs))
+        if key not in sound:
+            check(schema, *args, **kwargs)
+            sound.add(key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Draft202012Validator, "check_schema", check_schema)
         yield
 
 
