@@ -1,5 +1,5 @@
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.tools import build_mcp
 from tests.scripted_model import ScriptedModel, scripted_model
+from tests.served import MEASURING
 from tests.support import FakeAgent, FakeClock
 
 pytest_plugins = ("tests.browser", "tests.once")
@@ -19,6 +20,15 @@ pytest_plugins = ("tests.browser", "tests.once")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unmeasured() -> Iterator[None]:
+    """Let programs that are started go unmeasured: coverage takes a second of each start. `measured` is for the few."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in MEASURING:
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture

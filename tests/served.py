@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.sites import free_port
 
 SERVER = Path(__file__).resolve().parent.parent / "server.py"
 PATIENCE = 20.0  # seconds
+# What has coverage measure a program that is started; see `tests.conftest` for who is started without.
+MEASURING = MappingProxyType(
+    {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+)
 
 
 @dataclass(frozen=True)
@@ -88,5 +93,9 @@ def access_token(environment: dict[str, str]) -> str:
 
 def variables(home: Path, **more: str) -> dict[str, str]:
     """The least that the server is started with."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "RUNNER_HOME": str(home), **kept, **more}
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "RUNNER_HOME": str(home), **more}
+
+
+def measured(home: Path, **more: str) -> dict[str, str]:
+    """The same for a server whose lines count as tested, where they do: for those that are run nowhere else."""
+    return variables(home, **MEASURING, **more)

@@ -31,7 +31,7 @@ from claude_runner.errors import ConflictError, NotFoundError, UnavailableError
 from claude_runner.hub import Hub, Topic
 from tests.oauth import CALLBACK, ORIGIN, VERIFIER, challenge
 from tests.parts import logged
-from tests.served import variables
+from tests.served import measured
 from tests.support import MORNING, PATIENCE, FakeAgent, FakeClock
 from tests.test_server import ROOT
 
@@ -229,7 +229,7 @@ def test_the_server_shows_a_new_client_once_on_standard_error(tmp_path: Path) ->
     said = [
         subprocess.run(
             [sys.executable, ROOT / "server.py", "--access-token"],
-            env=variables(tmp_path),
+            env=measured(tmp_path),
             capture_output=True,
             text=True,
             check=True,

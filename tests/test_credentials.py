@@ -22,7 +22,7 @@ from claude_runner.db import Database, open_database
 from claude_runner.errors import InvalidError, NotFoundError, UnavailableError
 from claude_runner.hub import Change, Hub, Topic
 from tests.parts import logged
-from tests.served import variables
+from tests.served import measured
 from tests.support import MORNING, PATIENCE
 from tests.test_server import ROOT
 
@@ -427,7 +427,7 @@ async def test_a_rotation_does_not_make_a_value_look_changed(house: House) -> No
 def rotated_by_command(home: Path, **more: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, str(ROOT / "server.py"), "--rotate-key"],
-        env=variables(home, **more),
+        env=measured(home, **more),
         capture_output=True,
         text=True,
         check=False,

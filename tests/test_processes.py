@@ -101,7 +101,6 @@ async def a_server(owner: Settings) -> AsyncIterator[tuple[Client[Any], psutil.P
     """A real server over stdio, and its process."""
     variables = {**owner.environment, "RUNNER_HOME": str(owner.home), "MCP_TRANSPORT": "stdio"}
     variables |= {"SHUTDOWN_GRACE_SECONDS": "0"}
-    variables |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     before = {child.pid for child in psutil.Process().children()}
     transport = StdioTransport(sys.executable, [str(ROOT / "server.py")], env=variables, keep_alive=False)
     async with Client(transport) as client:

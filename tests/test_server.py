@@ -19,7 +19,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 from claude_runner import __version__
-from tests.served import variables
+from tests.served import measured, variables
 from tests.sites import free_port
 from tests.support import content
 
@@ -45,7 +45,7 @@ def server(home: Path, *arguments: str, **more: str) -> Iterator["subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd="/",
-        env=variables(home, **more),
+        env=measured(home, **more),
     ) as process:
         try:
             yield process

@@ -1,7 +1,6 @@
 """What a person says to Claude, and what must come of it, from a tool server's first line to its call in a run."""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from email import message_from_bytes
@@ -24,7 +23,6 @@ ROOT = Path(__file__).parent.parent
 KEY = "owm-4f9d1c7e2b8a6053"
 WEATHER, MAIL = "mcp__weather__get_weather", "mcp__email__send_email"
 CODE = """\
-import os
 
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError
@@ -69,7 +67,6 @@ async def client(owner: Settings) -> AsyncIterator[Client[Any]]:
     """A client of a real server over stdio, which logs into a file."""
     variables = {**owner.environment, "RUNNER_HOME": str(owner.home), "MCP_TRANSPORT": "stdio"}
     variables |= {"LOG_LEVEL": "DEBUG", "SHUTDOWN_GRACE_SECONDS": "0"}
-    variables |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     log = owner.home.parent / "server.log"
     transport = StdioTransport(
         sys.executable, [str(ROOT / "server.py")], env=variables, keep_alive=False, log_file=log
