@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
@@ -17,15 +18,17 @@ from aiosmtpd.controller import Controller
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
+from claude_runner.agent import Listener, Order, Stop
 from claude_runner.app import open_app
 from claude_runner.config import Settings, SystemClock
+from claude_runner.runs import Ending, Tokens
 from claude_runner.tools import build_mcp
 from tests.pages import BROWSER, looking
 from tests.scripted_model import ScriptedModel, Step, script, scripted_model
 from tests.served import SERVER, variables
 from tests.shipped import StandIn, free_port, open_stand_in
 from tests.sites import on_free_port
-from tests.support import FakeClock, content
+from tests.support import FakeAgent, FakeClock, content
 from tests.test_story import Postbox
 
 Found = TypeVar("Found")
@@ -48,7 +51,13 @@ class Person:
 
     async def job(self, prompt: str, cron: str = ONCE_A_YEAR, /, **policy: Any) -> str:
         made = await self.say(
-            "create_job", name="Watch", cron=cron, prompt=prompt, tools=["Read"], policy=policy
+            "create_job",
+            name="Watch",
+            cron=cron,
+            prompt=prompt,
+            timezone="UTC",
+            tools=["Read"],
+            policy=policy,
         )
         assert set(made["policy"]["own"]) == set(policy)
         return str(made["id"])
@@ -131,10 +140,12 @@ async def person(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory)
 
 
 @asynccontextmanager
-async def switched_on(settings: Settings, clock: FakeClock) -> AsyncIterator[Person]:
+async def switched_on(
+    settings: Settings, clock: FakeClock, agent: FakeAgent | None = None
+) -> AsyncIterator[Person]:
     """Run the server on a clock that the test moves, for what takes minutes or hours; it is off afterwards."""
     async with (
-        open_app(on_free_port(settings), clock=clock) as app,
+        open_app(on_free_port(settings), agent=agent, clock=clock) as app,
         Client(await build_mcp(app)) as client,
         looking(app) as browser,
     ):
@@ -275,7 +286,7 @@ async def test_two_failures_in_a_row_are_mailed_and_posted_and_a_monitor_hears_e
     await person.say("delete_job", job_id=job_id)
 
 
-# What takes minutes or hours, with the real Claude Code on a clock that is moved
+# What takes minutes or hours, on a clock that is moved: where it is of account, with the real Claude Code
 
 
 async def test_what_came_while_the_machine_was_off_is_caught_up_and_a_run_that_was_cut_off_goes_on(
@@ -300,7 +311,9 @@ async def test_what_came_while_the_machine_was_off_is_caught_up_and_a_run_that_w
     async with switched_on(owner, clock) as person:
         done = await person.ended(run_id)
         assert (done["state"], done["output"], done["attempt"]) == ("finished", "At last.", 2)
-        assert {request.session_id for request in model.requests[asked : asked + 3]} == {done["session_id"]}
+        of_it = [it for it in model.requests[asked:] if "At last." in str(it.body["messages"])]
+        assert {request.session_id for request in of_it} == {done["session_id"]}
+        assert len(of_it) == 3
         clock.move(timedelta(minutes=1))  # jobs that are caught up together start one after the other
         fates = [await person.fates(job_id, "2026-11-23T10:00") for job_id in (each, latest, none)]
         assert fates == [
@@ -353,17 +366,41 @@ async def test_claude_is_asked_again_when_it_was_overloaded_and_after_a_usage_li
         assert {request.session_id for request in model.requests[asked:]} == {done["session_id"]}
 
 
-async def test_a_run_that_costs_three_times_the_usual_is_stopped_and_its_job_paused(
-    owner: Settings, model: ScriptedModel
-) -> None:
-    async with switched_on(owner, FakeClock()) as person:
+async def test_a_run_that_costs_three_times_the_usual_is_stopped_and_its_job_paused(tmp_path: Path) -> None:
+    async def spend(order: Order, listener: Listener, stop: Stop) -> Ending:
+        if len(agent.orders) <= 5:
+            return await FakeAgent.say_done(order, listener, stop)  # for a cent
+        listener.used(Tokens(output=20_000), "claude-sonnet-5-5", 0.2)
+        return await FakeAgent.wait_for_stop(order, listener, stop)
+
+    agent = FakeAgent(spend)
+    async with switched_on(Settings(home=tmp_path), FakeClock(), agent) as person:
         job_id = await person.job("Go.", cost_breaker=3)
         assert "Stopped and paused above 3 times its usual cost" in await person.page(job_id)
-        model.default_script = [{"text": "As usual.", "output_tokens": 1000}]
-        usual = [(await person.say("trigger_job", job_id=job_id))["run_id"] for _ in range(5)]
-        assert {(await person.ended(run_id))["state"] for run_id in usual} == {"finished"}
-        model.default_script = [{**LOOK, "output_tokens": 20_000}, HANG]
+        for _ in range(5):
+            assert (await person.carried_out(job_id))["state"] == "finished"
         run = await person.carried_out(job_id)
         assert (run["state"], run["reason"]) == ("error", "budget")
         assert (await person.say("get_job", job_id=job_id))["paused"]["by"] == "cost_breaker"
         assert (await person.say("resume_job", job_id=job_id))["paused"] is None
+
+
+async def test_a_job_runs_until_the_end_of_the_year_and_never_at_night(tmp_path: Path) -> None:
+    new_years_eve = FakeClock(datetime(2026, 12, 31, 20, 30, tzinfo=UTC))
+    async with switched_on(Settings(home=tmp_path), new_years_eve, FakeAgent()) as person:
+        job_id = await person.job("Go.", "0 * * * *", ends_at="2026-12-31", blackouts=["22:00-06:00"])
+        page = await person.page(job_id)
+        assert "Until 31 Dec 2026, 23:59" in page
+        assert "Not at 22:00-06:00" in page
+        assert (await person.say("get_job", job_id=job_id))["next_runs"] == ["2026-12-31T21:00:00+00:00"]
+        new_years_eve.move(timedelta(minutes=30))
+        assert (await person.slot(job_id, "ran"))["run_id"]
+        new_years_eve.move(timedelta(hours=1))
+        assert "22:00-06:00" in (await person.slot(job_id, "skipped_blackout"))["reason"]
+        new_years_eve.move(timedelta(hours=4))
+
+        async def is_over() -> bool | None:
+            return (await person.say("get_job", job_id=job_id))["next_run_at"] is None or None
+
+        await there_is(is_over)
+        assert len((await person.say("list_runs", job_id=job_id))["runs"]) == 1
