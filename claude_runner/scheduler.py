@@ -66,6 +66,8 @@ class Scheduler:
         """Fire every slot that is due and return when to look again."""
         while True:
             now = self._clock.now()
+            if self.last_tick_at is None or now < self.last_tick_at - LATE:
+                await self._plan_anew(now)
             due = await self._db.read(lambda c, now=now: jobs.due(c, now, BATCH))  # type: ignore[misc]
             default = await self._db.read(job_defaults)
             # Together, so that the database can commit them in one go.
@@ -79,6 +81,12 @@ class Scheduler:
         self.last_tick_at = now
         horizon = now + LONGEST_SLEEP
         return horizon if first is None else min(first, horizon)
+
+    async def _plan_anew(self, now: datetime) -> None:
+        """See to jobs that would wait for long, as they were planned by a clock that was ahead."""
+        for due, first in await self._db.read(lambda c: jobs.ahead(c, now)):
+            log.warning("job %s was planned by a clock that was ahead; it is planned anew", due.job.id)
+            await self._db.write(lambda c, due=due, first=first: jobs.take_slot(c, due, first))  # type: ignore[misc]
 
     async def _fire(self, due: Due | Broken, now: datetime, default: Policy, wait: timedelta) -> None:
         if isinstance(due, Broken):  # it must not hold up the others

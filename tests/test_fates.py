@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from claude_runner import runs
+from claude_runner import jobs, runs
+from claude_runner.jobs import STANDARD, Due
+from claude_runner.planning import plan_slots
 from claude_runner.runs import Ending, Run, RunFilter, State, Trigger
 from claude_runner.scheduler import Scheduler
+from claude_runner.turns import Turn
 from tests.parts import Parts, open_parts
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -145,6 +148,65 @@ async def test_a_clock_set_back_runs_no_slot_twice(parts: Parts) -> None:
     assert [fate["scheduled_for"][11:16] for fate in await fates(parts)] == ["09:00"]
     await tick(parts)
     assert [fate["scheduled_for"][11:16] for fate in await fates(parts)] == ["09:00", "10:00"]
+
+
+async def test_a_job_planned_by_a_clock_that_was_ahead_is_planned_anew_once_that_is_set_right(
+    parts: Parts,
+) -> None:
+    await parts.job(cron="0 * * * *")
+    await parts.job(cron="0 9 1 1 *")
+    scheduler = Scheduler(parts.database, parts.hub, parts.clock)
+    parts.clock.jump(365 * DAY)
+    await scheduler.tick()
+    await finish(parts)
+    parts.clock.jump(-365 * DAY)
+    await scheduler.tick()
+    parts.clock.move(HOUR + timedelta(seconds=31))
+    await tick(parts)
+    await finish(parts)
+    planned = await parts.sql("SELECT substr(next_run_at, 1, 16) FROM jobs ORDER BY cron")
+    assert planned == [("2026-11-23T11:00",), ("2027-01-01T09:00",)]
+    parts.clock.jump(365 * DAY)
+    await tick(parts)
+    await finish(parts)
+    parts.clock.jump(-365 * DAY)
+    await tick(parts)  # as well by a server that is started only then
+    assert await parts.sql("SELECT substr(next_run_at, 1, 16) FROM jobs ORDER BY cron") == planned
+
+
+@pytest.mark.parametrize("changes", [{"cron": "30 * * * *"}, {"enabled": False}])
+async def test_a_slot_that_came_as_its_job_was_changed_has_its_fate(
+    parts: Parts, changes: dict[str, Any]
+) -> None:
+    job = await parts.job(cron="*/15 * * * *")
+    parts.clock.move(HOUR)
+    await parts.jobs.change(job.id, changes, parts.clock.now())
+    await tick(parts)
+    rows = await parts.sql(
+        "SELECT substr(scheduled_for, 12, 5), fate, substr(until, 12, 5), count, reason FROM occurrences"
+    )
+    assert rows == [("09:00", "missed", "09:45", 4, "the job was changed before anybody had looked at it")]
+
+
+async def test_a_slot_is_run_as_its_job_is_then(parts: Parts) -> None:
+    job = await parts.job(cron="0 * * * *")
+    parts.clock.move(31)
+    [due] = await parts.database.read(lambda c: jobs.due(c, parts.clock.now(), 5))
+    assert isinstance(due, Due)
+    await parts.jobs.change(job.id, {"prompt": "say something else"}, parts.clock.now())
+    turn = Turn(due.job, STANDARD, parts.clock.now())
+    plan = plan_slots(due, parts.clock.now(), STANDARD)
+    assert not (await parts.database.write(lambda c: turn.carry_out(c, due, plan))).made
+    await tick(parts)
+    assert await parts.sql("SELECT prompt FROM runs") == [("say something else",)]
+
+
+async def test_in_whatever_form_a_person_wrote_when_it_was_changed_a_job_runs(parts: Parts) -> None:
+    await parts.job(cron="0 * * * *")
+    await parts.sql("UPDATE jobs SET updated_at = '2026-11-23T10:00:00.123999+02:00'")
+    parts.clock.move(31)
+    assert await tick(parts) > parts.clock.now()
+    assert [fate["fate"] for fate in await fates(parts)] == ["ran"]
 
 
 async def test_a_clock_set_forward_makes_one_run_of_each_job(parts: Parts) -> None:

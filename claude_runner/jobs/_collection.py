@@ -4,12 +4,13 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from claude_runner.db import Database, to_text
-from claude_runner.errors import ConflictError, NotFoundError
+from claude_runner.errors import ConflictError, InvalidError, NotFoundError
 from claude_runner.hub import Hub, Topic
 from claude_runner.jobs import _calendar, _overview, _pauses, _trash
 from claude_runner.jobs._calendar import Coming, Slot
@@ -17,8 +18,10 @@ from claude_runner.jobs._overview import JobPage, JobQuery, JobRow
 from claude_runner.jobs._policies import COLUMNS as POLICY_COLUMNS
 from claude_runner.jobs._policies import values_of
 from claude_runner.jobs._records import MAX_NAME, Job, JobDraft, Pause, job_from
+from claude_runner.jobs._slots import Fate, Occurrence, record
 
 COPY: Final = " (copy)"  # behind the name of one
+_CHANGED: Final = "the job was changed before anybody had looked at it"
 
 _COLUMNS = (
     "name", "cron", "timezone", "prompt", "tools",
@@ -162,7 +165,14 @@ class Jobs:
             # A slot that is due at this very moment is not lost because the job gets another name.
             "replan": int(old.next_run_at is None or _timing(old) != _timing(new)),
         }
-        row = await self._db.write(lambda c: c.execute(_UPDATE, values).fetchone())
+
+        def write(c: sqlite3.Connection) -> sqlite3.Row | None:
+            changed: sqlite3.Row | None = c.execute(_UPDATE, values).fetchone()
+            if changed is not None and values["replan"]:
+                _leave(c, old, now)
+            return changed
+
+        row = await self._db.write(write)
         if row is None:
             raise _changed(job_id)
         self._hub.publish(Topic.JOBS, job_id)
@@ -279,6 +289,17 @@ def find(c: sqlite3.Connection, job_id: str) -> Job | None:
 def remember(c: sqlite3.Connection, job_id: str, note: str | None) -> None:
     """Keep a note for the job's later runs, in place of the one there was."""
     c.execute("UPDATE jobs SET note = :note WHERE id = :id", {"id": job_id, "note": note})
+
+
+def _leave(c: sqlite3.Connection, job: Job, now: datetime) -> None:
+    """Write down that a job's slots were missed that had come and that nobody had looked at when it was changed."""
+    first = job.next_run_at
+    if first is None or first > now or not job.enabled:
+        return
+    with suppress(InvalidError):  # it was spoiled by hand
+        last = job.timetable.latest(first, now)
+        count = max(1, job.timetable.count(first, now + timedelta.resolution))
+        record(c, job.id, Occurrence(first, Fate.MISSED, _CHANGED, last, count))
 
 
 def _values(draft: JobDraft, now: datetime) -> dict[str, Any]:

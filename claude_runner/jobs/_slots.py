@@ -1,14 +1,17 @@
 """The schedule's side of a job: which slot comes next, whose it is to take, and what becomes of it."""
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from claude_runner.db import from_text, to_text
 from claude_runner.errors import InvalidError
-from claude_runner.jobs._records import Job, job_from
+from claude_runner.jobs._records import Job, job_from, readable
+
+FAR: Final = timedelta(days=1)  # what is nearer comes soon enough
 
 _DUE = """
     SELECT * FROM jobs WHERE enabled = 1 AND next_run_at IS NOT NULL AND next_run_at <= :now
@@ -24,8 +27,7 @@ _RECORD = """
     VALUES (:job_id, :scheduled_for, :fate, :reason, :until, :count)
     ON CONFLICT (job_id, scheduled_for) DO NOTHING RETURNING job_id
 """
-
-
+_FAR = "SELECT * FROM jobs WHERE enabled = 1 AND next_run_at > :then"
 _LAST = """
     SELECT scheduled_for, fate, reason, count, coalesce(until, scheduled_for) AS last FROM occurrences
     WHERE job_id = :job_id
@@ -102,6 +104,9 @@ def next_due_at(c: sqlite3.Connection) -> datetime | None:
 
 def take_slot(c: sqlite3.Connection, due: Due, next_run_at: datetime | None) -> bool:
     """Move the job on to its next slot, unless it was moved, paused or changed meanwhile; tells whether it was not."""
+    row = c.execute("SELECT updated_at FROM jobs WHERE id = :id", {"id": due.job.id}).fetchone()
+    if row is None or from_text(row["updated_at"]) != due.job.updated_at:
+        return False
     pause = due.job.pause
     values = {
         "id": due.job.id,
@@ -155,6 +160,17 @@ def link_run(c: sqlite3.Connection, job_id: str, scheduled_for: datetime, run_id
         "UPDATE occurrences SET run_id = :run_id WHERE job_id = :job_id AND scheduled_for = :scheduled_for",
         {"run_id": run_id, "job_id": job_id, "scheduled_for": to_text(scheduled_for)},
     )
+
+
+def ahead(c: sqlite3.Connection, now: datetime) -> list[tuple[Due, datetime]]:
+    """Read the jobs that wait for a slot days after the first to come, as a clock was ahead; each with that first."""
+    found = []
+    for job, row in readable(c.execute(_FAR, {"then": to_text(now + FAR)})):
+        with suppress(InvalidError):
+            first, planned = job.timetable.next(now), from_text(row["next_run_at"])
+            if first is not None and first + FAR < planned:
+                found.append((Due(job, planned), first))
+    return found
 
 
 def shelve(c: sqlite3.Connection, broken: Broken) -> None:

@@ -21,8 +21,10 @@ ALTER TABLE jobs ADD COLUMN notify_after_failures INTEGER CHECK (notify_after_fa
 ALTER TABLE jobs ADD COLUMN notify_channels TEXT;
 ALTER TABLE jobs ADD COLUMN heartbeat_url TEXT;
 -- A paused job keeps its slots, which are skipped; `paused_by` is who or what paused it.
-ALTER TABLE jobs ADD COLUMN paused_at TEXT;
-ALTER TABLE jobs ADD COLUMN paused_until TEXT;
+ALTER TABLE jobs ADD COLUMN paused_at TEXT
+    CHECK (paused_at IS strftime('%Y-%m-%dT%H:%M:%f+00:00', paused_at, '+0 days'));
+ALTER TABLE jobs ADD COLUMN paused_until TEXT
+    CHECK (paused_until IS strftime('%Y-%m-%dT%H:%M:%f+00:00', paused_until, '+0 days'));
 ALTER TABLE jobs ADD COLUMN paused_by TEXT CHECK (paused_by IN ('owner', 'failures', 'budget', 'cost_breaker'));
 ALTER TABLE jobs ADD COLUMN paused_reason TEXT;
 -- Failures in a row that are the job's own.
