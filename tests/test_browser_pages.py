@@ -55,6 +55,7 @@ PAGES: Final[dict[str, list[str]]] = {
     "/notifications/channels/new": ["/notifications/channels/new"],
     "/notifications/channels/{channel_id}/edit": ["/notifications/channels/{shown.channel}/edit"],
     "/settings": ["/settings"],
+    "/settings/rules": ["/settings/rules"],
 }
 # What answers a GET and is no page.
 NO_PAGES: Final = frozenset(

@@ -176,6 +176,12 @@ async def the_server(api: Api) -> None:
     )
     budgets = settings["budgets"] | {"day_usd": 2.5}
     assert changed == settings | {"budgets": budgets, "timezone": "Asia/Tokyo"}
+    rules = {"job_defaults": {"max_retries": 1}, "prices": {"my-model": {"input": 3.0, "output": 15.0}}}
+    changed = await api.call("change_settings", rules)
+    assert (changed["job_defaults"], changed["prices"]) == (rules["job_defaults"], rules["prices"])
+    taken_out = {"job_defaults": {"max_retries": None}, "prices": {"my-model": None}}
+    changed = await api.call("change_settings", taken_out)
+    assert (changed["job_defaults"], changed["prices"]) == ({}, {})
     assert (await api.call("back_up"))["bytes"] > 0
 
 

@@ -12,6 +12,7 @@ from claude_runner.errors import ConflictError
 from claude_runner.permissions import Profile
 from claude_runner.settings import OwnerSettings
 from claude_runner.views.decisions import ChosenProfile
+from claude_runner.views.policies import decided_view, wished_policy
 from claude_runner.web.api._endpoints import EndpointGroup, endpoint
 from claude_runner.web.api._seen import Seen, tag_of
 from claude_runner.web.api._types import Flag
@@ -35,6 +36,13 @@ class BudgetChanges(TypedDict, total=False):
     run_usd: Amount
     job_day_usd: Amount
     webhook_day_usd: Amount
+
+
+class PriceChange(TypedDict):
+    """What a million tokens of a model cost in US dollars."""
+
+    input: Annotated[float, Field(ge=0, strict=True, description="Of a million that go in.")]
+    output: Annotated[float, Field(ge=0, strict=True, description="Of a million that come out.")]
 
 
 class SettingChanges(TypedDict, total=False):
@@ -61,6 +69,19 @@ class SettingChanges(TypedDict, total=False):
         str | None, Field(description="Of what names none; null for Claude Code's default.")
     ]
     budgets: BudgetChanges
+    job_defaults: Annotated[
+        dict[str, Any],
+        Field(
+            description="Rules of jobs that decide nothing themselves, by name; null goes back to the standard, and "
+            "what is left out stays as it is."
+        ),
+    ]
+    prices: Annotated[
+        dict[str, PriceChange | None],
+        Field(
+            description="By the full name of a model; null takes a price out, what is left out stays as it is."
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +105,16 @@ class BudgetsView:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceView:
+    """What a million tokens of a model cost in US dollars."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsView:
-    """What the owner has decided for the whole server."""
+    """What the owner has decided for the whole server; of the rules of jobs just what was decided."""
 
     allowed_tools: list[str]
     webhook_base_url: str | None
@@ -96,6 +125,8 @@ class SettingsView:
     timezone: str | None
     default_model: str | None
     budgets: BudgetsView
+    job_defaults: dict[str, Any]
+    prices: dict[str, PriceView]
 
 
 def _version(view: SettingsView) -> str:
@@ -118,6 +149,8 @@ class SettingsEndpoints(EndpointGroup):
         old = await self.app.stored.owned()
         minds = seen.holds(tag_of(_version(_view(old))), "a setting")
         changes: dict[str, Any] = {**body}
+        if "job_defaults" in changes:
+            await wished_policy(self.app, changes["job_defaults"], old.job_defaults)
         return _view(await self.app.stored.change(changes, old if minds else None))
 
 
@@ -132,4 +165,6 @@ def _view(owned: OwnerSettings) -> SettingsView:
         timezone=owned.timezone,
         default_model=owned.default_model,
         budgets=BudgetsView(**owned.budgets._asdict()),
+        job_defaults=decided_view(owned.job_defaults),
+        prices={model: PriceView(price.input, price.output) for model, price in owned.prices.items()},
     )

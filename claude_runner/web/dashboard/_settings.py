@@ -17,11 +17,14 @@ from claude_runner.client_config import Surface, client_config
 from claude_runner.config import CHECKOUT
 from claude_runner.errors import ConflictError, RunnerError
 from claude_runner.grants import BUILT_INS
+from claude_runner.jobs import STANDARD
 from claude_runner.permissions import Profile, root_problem
 from claude_runner.schedule import local_timezone
 from claude_runner.settings import as_text, from_text
+from claude_runner.web.dashboard._default_rules import DefaultRules
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
 from claude_runner.web.dashboard._rendering import Pages, wants
+from claude_runner.web.dashboard._rules import rules_in_words
 from claude_runner.web.dashboard._settings_form import KEYS, WAS, TypedSettings
 from claude_runner.web.dashboard._words import day_edges
 from claude_runner.web.dashboard._zones import zone_names
@@ -72,11 +75,13 @@ class SettingsPage:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._app = pages.app
+        self._rules = DefaultRules(pages)
 
     def routes(self) -> Iterator[Route]:
         """Yield its routes."""
         yield Route("/settings", self.show)
         yield Route("/settings", self.save, methods=["POST"])
+        yield from self._rules.routes()
         yield Route("/settings/backup", self.backup, methods=["POST"])
         yield Route("/settings/clients/revoke", self.revoke, methods=["POST"])
         yield Route("/settings/clients/forget", self.forget, methods=["POST"])
@@ -180,9 +185,12 @@ class SettingsPage:
         """Return what only the whole page shows."""
         app, zone = self._app, await self._pages.zone()
         base, now = await app.addresses.base(), app.clock.now()
+        owned = await app.stored.owned()
         days = await app.runs.usage(day_edges(now, zone, DAYS), rehearsal=app.settings.rehearsal)
         command = (sys.executable, str(CHECKOUT / "server.py"))
         return {
+            "default_rules": list(rules_in_words(owned.job_defaults.or_else(STANDARD), zone)),
+            "priced": list(owned.prices),
             "tools": dict.fromkeys([*BUILT_INS, *typed.allowed_tools]),
             "profiles": PROFILES,
             "root_problem": root_problem(app.settings.environment),
