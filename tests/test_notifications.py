@@ -699,6 +699,16 @@ async def test_a_heartbeat_is_not_led_to_another_scheme(app: App, service: Stand
     assert "/x" not in it.error
 
 
+async def test_an_error_of_a_heartbeat_tells_nothing_of_what_lets_one_ping(app: App) -> None:
+    url = f"http://me:s3cr3t@127.0.0.1:{free_port()}?key=s3cr3t"
+    job = await a_job(app, policy=Policy(heartbeat_url=url))
+    await ends(app, job, DONE)
+    it = await tried_of(app, job)
+    assert it.error is not None
+    assert it.error.startswith("127.0.0.1:")
+    assert "s3cr3t" not in it.error
+
+
 # Mail
 
 

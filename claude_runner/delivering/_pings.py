@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import httpx2
@@ -59,4 +60,4 @@ class Pings:
 
 def _host(url: str) -> str:
     """Return whose an address is: the rest of it lets anybody ping who knows it."""
-    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return urlsplit(url).netloc.rpartition("@")[2]
