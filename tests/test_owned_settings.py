@@ -212,7 +212,7 @@ async def test_what_was_spoiled_by_hand_counts_as_its_default_or_as_what_allows_
         ({"starts_at": "2026-12-01"}, "job_defaults.starts_at", "there is no rule 'starts_at' here"),
         ({"max_cost_usd": 0}, "job_defaults.max_cost_usd", "nothing could run"),
         ({"max_cost_usd": "five"}, "job_defaults.max_cost_usd", "a number of US dollars"),
-        ({"catch_up": "all", "overlap": "skip"}, "job_defaults.catch_up", "lets only one of them run"),
+        ({"catch_up": "all", "overlap": "cancel_running"}, "job_defaults.catch_up", "choose another overlap"),
         (["skip"], "job_defaults", "give rules of jobs"),
     ],
 )

@@ -150,7 +150,7 @@ async def test_all_rules_that_can_not_be_used_are_said_at_their_fields_and_nothi
 @pytest.mark.parametrize(
     ("rules", "field", "sentence"),
     [
-        ({"catch_up": "all", "overlap": "skip"}, "catch_up", "lets only one of them run"),
+        ({"catch_up": "all", "overlap": "cancel_running"}, "catch_up", "choose another overlap"),
         ({"ends_at": "2026-11-20T08:00"}, "ends_at", "is past, so nothing would run"),
         ({"blackouts": "08:00-10:00"}, "blackouts", "every slot to come is in a blackout"),
         ({"max_cost_usd": "3", "max_cost_per_day_usd": "2"}, "max_cost_usd", "let the day's be as much"),

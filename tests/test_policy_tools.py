@@ -42,7 +42,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         'overlap is "sometimes"; it must be skip, queue_one, queue_all, cancel_running or allow',
     ),
     ({"catch_up": 5}, "catch_up is 5; it must be none, latest or all"),
-    ({"catch_up": "all", "overlap": "skip"}, "catch_up 'all' runs several slots after an outage"),
+    ({"catch_up": "all", "overlap": "cancel_running"}, "catch_up 'all' has what was missed run one after"),
     ({"catch_up_minutes": 0}, "catch_up_minutes is 0; give 1 to 44,640"),
     ({"jitter_seconds": 1.5}, "jitter_seconds is 1.5; it must be a whole number"),
     ({"starts_at": "tomorrow"}, 'starts_at is "tomorrow"; give an instant such as'),

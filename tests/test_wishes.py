@@ -297,7 +297,8 @@ async def test_what_came_while_the_machine_was_off_is_caught_up_and_a_run_that_w
     async with switched_on(owner, clock) as person:
         cut_off = await person.job(script(LOOK, HANG, {"text": "At last."}), on_crash="resume")
         run_id = (await person.say("trigger_job", job_id=cut_off))["run_id"]
-        each = await person.job("Go.", "0 9,10 * * *", catch_up="all", catch_up_minutes=1440)
+        rules = {"overlap": "skip", "catch_up": "all", "catch_up_minutes": 1440}
+        each = await person.job("Go.", "0 9,10 * * *", **rules)
         latest = await person.job("Go.", "0 9,10 * * *", catch_up="latest")
         none = await person.job("Go.", "0 9,10 * * *", catch_up="none")
         assert "After an outage all slots of the last 1440 minutes are caught up" in await person.page(each)

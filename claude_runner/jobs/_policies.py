@@ -174,11 +174,11 @@ def _check_breaker(times: Any) -> None:
 
 
 def _check_together(policy: Policy) -> None:
-    one_at_most = {Overlap.SKIP, Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING}
-    if policy.catch_up is CatchUp.ALL and policy.overlap in one_at_most:
+    # What is caught up runs one after the other, whatever holds for slots that come while a run goes on.
+    if policy.catch_up is CatchUp.ALL and policy.overlap is Overlap.CANCEL_RUNNING:
         raise InvalidError(
-            f"catch_up 'all' runs several slots after an outage, and overlap '{policy.overlap}' lets only one of them "
-            "run: choose overlap 'queue_all' or 'allow', or catch_up 'latest'",
+            "catch_up 'all' has what was missed run one after the other, and overlap 'cancel_running' would end that "
+            "when the next slot comes: choose another overlap, or catch_up 'latest'",
             field="catch_up",
         )
     if policy.starts_at and policy.ends_at and policy.ends_at <= policy.starts_at:
