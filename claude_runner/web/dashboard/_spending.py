@@ -19,6 +19,7 @@ from claude_runner.web.dashboard._words import money
 
 PLACE: Final = "/spending"
 ROWS: Final = 40  # what an open page is sent as runs end stays within 5 KB
+FOLLOWED: Final = 45  # days; more are not sent again as runs end
 BUDGETS: Final = 12
 TITLES: Final = {By.JOB: "Jobs", By.WEBHOOK: "Webhooks", By.MODEL: "Models", By.DAY: "Days"}
 WHOSE: Final = {Scope.MONTH: "This month", Scope.DAY: "Today"}
@@ -82,14 +83,16 @@ class SpendingPage:
             except InvalidError as error:
                 asked.errors[FIELDS.get(error.field or "", "by")] = str(error)
         rows = [] if found is None else _rows(found, since, until)
+        shown = rows if by is By.DAY else rows[:ROWS]
         return {
             "spending": found,
-            "rows": rows[:ROWS],
-            "not_shown": len(rows) - ROWS,
+            "rows": shown,
+            "not_shown": len(rows) - len(shown),
             "others": None if found is None else _others(found),
             "chart": _chart(rows) if by is By.DAY and rows else None,
             "by": by,
             "title": TITLES[by],
+            "follows": len(shown) <= FOLLOWED,
             "since": since,
             "tabs": _tabs(given(request), by),
         }
