@@ -30,10 +30,9 @@ class NotificationTools(ToolGroup):
     async def create_notification_channel(self, name: str, url: Address) -> ChannelView:
         """Name a place where notifications go: a mail address, a chat, a phone, a webhook.
 
-        From then on it is told what jobs fail at, when they work again, and what was missed, paused or cost too much.
-        Which of these a job tells of, from which failure on and to which channels, is in its policy (notify_on,
-        notify_after_failures, notify_channels); jobs that name no channels tell all that are enabled. Ask the user for
-        the url, and offer test_notification_channel afterwards.
+        From then on every job tells it of failures and of successes after them, and of what was missed, paused or cost
+        too much, unless the job's policy says otherwise (notify_on, notify_after_failures, notify_channels). Ask the
+        user for the url, and offer test_notification_channel afterwards.
 
         Args:
             name: What it is called, such as `phone`; policies name it so.
