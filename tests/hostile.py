@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -39,6 +40,7 @@ LINKS: Final = "[a](javascript:alert(1)) ![b](https://evil.example/i.png)"
 TEXT: Final = f"{NAME}\x1b[31m\x1b]0;t\x07\r&#x202e;&shy; {LINKS}\n# h\n"
 PROBE: Final = quote(f"{MARKUP}{ACTING}", safe="").replace("%2F", "")  # in an address
 VALUE: Final = "value-that-nobody-sees"
+ADDRESS: Final = "address-that-nobody-sees"
 SIGNING_SECRET: Final = "signing-secret-that-nobody-sees"
 CODE: Final = """
 import os
@@ -90,9 +92,12 @@ async def hostile(home: Path, *, dashboard: Login | None = None) -> AsyncIterato
         Settings(home=home, environment=environment, dashboard=dashboard, shutdown_grace_seconds=0.1)
     )
     async with open_app(settings, agent=FakeAgent(_act), clock=FakeClock()) as app:
+        channel = await app.channels.add(MARKUP, f"json://127.0.0.1:9/{ADDRESS}", app.clock.now())
         job = await app.jobs.add(JobDraft(MARKUP, "0 9 * * *", _prompt(), "UTC"), app.clock.now())
         run = await ended(app, (await app.trigger(job.id)).id)
         quick = await ended(app, await app.runs.add(NewRun(TEXT, Trigger.QUICK), app.clock.now()))
+        waits = await _wait(app, job.id)
+        await app.pause_job(job.id, reason=f"{NAME}{LINKS}")
         (settings.playground / job.id).mkdir(parents=True, exist_ok=True)
         (settings.playground / job.id / NAME.replace("/", "_")).write_text("x")
         (settings.playground / job.id / "out").symlink_to("/")
@@ -105,13 +110,25 @@ async def hostile(home: Path, *, dashboard: Login | None = None) -> AsyncIterato
         )
         await app.database.write(lambda c: _add_client(c, to_text(app.clock.now())))
         [logged] = (await app.runs.calls(None, "evil", 1)).calls
-        paths = _paths(job.id, run.id, quick.id, logged.id, hook, delivery, f"{app.clock.now():%Y-%m-%d}")
+        paths = _paths(
+            job.id,
+            run.id,
+            quick.id,
+            waits,
+            logged.id,
+            channel.id,
+            hook,
+            delivery,
+            f"{app.clock.now():%Y-%m-%d}",
+        )
         async with serving(app) as origin:
-            yield Hostile(app, origin, paths, (environment["ANTHROPIC_API_KEY"], VALUE, SIGNING_SECRET))
+            yield Hostile(
+                app, origin, paths, (environment["ANTHROPIC_API_KEY"], VALUE, SIGNING_SECRET, ADDRESS)
+            )
 
 
 def _paths(
-    job: str, run: str, quick: str, call: str, hook: str, delivery: str, day: str
+    job: str, run: str, quick: str, waits: str, call: str, channel: str, hook: str, delivery: str, day: str
 ) -> dict[str, list[str]]:
     """Return where each page is seen, by the path of its route, and with an attempt in what its address may ask."""
     runs = f"/runs?q={PROBE}&job={PROBE}&webhook={PROBE}&reason={PROBE}&since={PROBE}&state={PROBE}&cursor={PROBE}"
@@ -124,11 +141,19 @@ def _paths(
         "/jobs/preview": [f"/jobs/preview?cron={PROBE}", f"/jobs/preview?cron=@daily&timezone={PROBE}"],
         "/jobs/{job_id}": [f"/jobs/{job}", f"/jobs/{PROBE}"],
         "/jobs/{job_id}/edit": [f"/jobs/{job}/edit"],
+        "/jobs/{job_id}/pause": [f"/jobs/{job}/pause", f"/jobs/{job}/pause?back={PROBE}"],
         "/jobs/{job_id}/rehearse": [f"/jobs/{job}/rehearse"],
+        "/pause-all": ["/pause-all", f"/pause-all?back=//evil.example/{PROBE}"],
         "/calendar": ["/calendar", f"/calendar?month={PROBE}"],
         "/calendar/{day}": [f"/calendar/{day}", f"/calendar/{day}?from={PROBE}", f"/calendar/{PROBE}"],
         "/runs": ["/runs", "/runs?q=xss", runs],
-        "/runs/{run_id}": [f"/runs/{run}", f"/runs/{quick}", f"/runs/{run}?before=9", f"/runs/{PROBE}"],
+        "/runs/{run_id}": [
+            f"/runs/{run}",
+            f"/runs/{quick}",
+            f"/runs/{waits}",
+            f"/runs/{run}?before=9",
+            f"/runs/{PROBE}",
+        ],
         "/runs/{run_id}/steps/{seq:int}": [f"/runs/{run}/steps/{seq}" for seq in range(1, 9)],
         "/calls": [
             "/calls",
@@ -147,7 +172,12 @@ def _paths(
         "/servers/{name}/edit": ["/servers/evil/edit"],
         "/servers/{name}/log": ["/servers/evil/log", f"/servers/evil/log?lines={PROBE}"],
         "/servers/{name}/call": ["/servers/evil/call?tool=evil", f"/servers/evil/call?tool={PROBE}"],
+        "/notifications": ["/notifications", f"/notifications?state={PROBE}&cursor={PROBE}"],
+        "/notifications/channels/new": ["/notifications/channels/new"],
+        "/notifications/channels/{channel_id}/edit": [f"/notifications/channels/{channel}/edit"],
+        "/spending": ["/spending", f"/spending?by={PROBE}&since={PROBE}&until={PROBE}"],
         "/settings": ["/settings"],
+        "/settings/rules": ["/settings/rules"],
         "/nothing": [f"/{PROBE}", f"/nothing?q={PROBE}"],
         # No pages, which no browser must take for one.
         "/palette": ["/palette"],
@@ -191,6 +221,19 @@ async def _act(_order: Order, listener: Listener, _stop: Stop) -> Ending:
     happened(EventKind.RETRY, {"error": TEXT, "error_status": TEXT, "attempt": TEXT, "max_retries": TEXT})
     happened(EventKind.RESULT, {"turns": TEXT, "is_error": True, "subtype": TEXT})
     return Ending(State.ERROR, output=TEXT, error=TEXT, reason="agent_crashed", tokens=Tokens(1, 2))
+
+
+async def _wait(app: App, job_id: str) -> str:
+    """Have a run wait for its next attempt; return its id."""
+    now = app.clock.now()
+    later = NewRun(
+        TEXT, Trigger.SCHEDULE, job_id=job_id, not_before=now + timedelta(hours=1), reason="unreachable"
+    )
+    run_id = await app.runs.add(later, now)
+    await app.database.write(
+        lambda c: c.execute("UPDATE runs SET error = ? WHERE id = ?", (TEXT, run_id)).rowcount
+    )
+    return run_id
 
 
 async def _receive(app: App) -> tuple[str, str]:

@@ -258,8 +258,11 @@ async def test_a_hostile_name_is_harmless_in_what_is_said_after_a_form(
 ) -> None:
     page = await browsing.page(f"{hostile.site.origin}/jobs/{hostile.ids['job']}")
     await page.get_by_role("link", name="Pause…", exact=True).click()
+    await page.get_by_label("Why").fill("<script>alert(1)</script>")
     await page.get_by_role("button", name="Pause", exact=True).click()
     await page.locator(".notice.ok", has_text="is paused").wait_for()
+    await page.get_by_role("button", name="Resume", exact=True).click()
+    await page.locator(".notice.ok", has_text="goes on").wait_for()
     assert await page.evaluate(NOTHING_CAME_OF_IT) == []
 
 
