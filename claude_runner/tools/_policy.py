@@ -35,7 +35,7 @@ _RULES: Final[Mapping[str, Any]] = {
         "description": "When not to run, on its clock: `Mon-Fri 22:00-06:00`, `Sat,Sun`, `2026-12-24..2027-01-01`.",
     },
     "max_retries": _whole(
-        "How often to try again when Claude is overloaded or out of reach (0 to 10). Usage limits are waited for anyhow."
+        "How often to try again when Claude is overloaded or out of reach (0 to 10). Usage limits are waited for."
     ),
     "on_crash": _one_of(
         OnCrash, "The server died during a run: fail, retry from the start, or resume the conversation."
