@@ -44,7 +44,10 @@ def agent() -> FakeAgent:
 @pytest.fixture
 async def app(tmp_path: Path, agent: FakeAgent, clock: FakeClock) -> AsyncIterator[App]:
     """The application, with a clock that the test moves and an agent that says "done"."""
-    async with open_app(Settings(home=tmp_path), agent=agent, clock=clock) as app:
+    settings = Settings(
+        home=tmp_path, shutdown_grace_seconds=0.1
+    )  # nobody waits for a run that a test leaves behind
+    async with open_app(settings, agent=agent, clock=clock) as app:
         yield app
 
 

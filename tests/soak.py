@@ -25,7 +25,8 @@ from claude_runner.jobs import JobDraft
 from claude_runner.schedule import parse
 from tests.support import FakeAgent
 
-ROUND: Final = 10
+ROUND: Final = 60  # so that no slot meets the run of the one before, however long a handover takes
+PATIENCE: Final = 60.0  # seconds that servers may take to start, or one to lead
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Account:
     slowest_handover: float
 
 
-async def soak(home: Path, seconds: float, servers: int, kill_every: float) -> Account:
+async def soak(home: Path, kills: int, servers: int, kill_every: float) -> Account:
     """Run the load and count."""
     clock = SystemClock()
     async with open_app(Settings(home=home), agent=FakeAgent()) as app:
@@ -59,12 +60,11 @@ async def soak(home: Path, seconds: float, servers: int, kill_every: float) -> A
     team = Team(home)
     handovers: list[float] = []
     async with team.of(servers):
-        end = asyncio.get_running_loop().time() + seconds
-        while (left := end - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(min(kill_every, left))
-            if left > kill_every:
-                number = random.choice([signal.SIGTERM, signal.SIGKILL])
-                handovers.append(await team.replace_leader(number))
+        for _ in range(kills):
+            await asyncio.sleep(kill_every)
+            number = random.choice([signal.SIGTERM, signal.SIGKILL])
+            handovers.append(await team.replace_leader(number))
+        await asyncio.sleep(kill_every)
         ended = clock.now() - timedelta(seconds=1)
         await asyncio.sleep(3)  # the last slots' runs end
     return _account(home, begun, ended, handovers)
@@ -85,7 +85,7 @@ class Team:
         """Keep so many servers while the context is open."""
         for _ in range(size):
             await self._add()
-        await asyncio.wait_for(self._led.wait(), 20)
+        await asyncio.wait_for(self._led.wait(), PATIENCE)
         try:
             yield
         finally:
@@ -101,7 +101,7 @@ class Team:
         leader = self._members.pop(self._leader)
         begun = asyncio.get_running_loop().time()
         leader.send_signal(number)
-        await asyncio.wait_for(self._led.wait(), 20)
+        await asyncio.wait_for(self._led.wait(), PATIENCE)
         took = asyncio.get_running_loop().time() - begun
         await leader.wait()
         await self._add()
@@ -190,8 +190,9 @@ def main() -> None:
     if options.serve:
         asyncio.run(_serve(options.serve))
         return
+    kills = int(options.seconds / options.kill_every) - 1
     with tempfile.TemporaryDirectory() as home:
-        account = asyncio.run(soak(Path(home), options.seconds, options.servers, options.kill_every))
+        account = asyncio.run(soak(Path(home), kills, options.servers, options.kill_every))
     sys.stdout.write(f"{account}\n")
     sys.exit(bool(account.lost or account.doubled))
 

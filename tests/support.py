@@ -81,6 +81,7 @@ class FakeAgent:
         self.most_at_once = 0
         self.swept: list[str] = []
         self._now = 0
+        self._asked = asyncio.Event()
         self._act = act or self.say_done
 
     async def warm_up(self) -> None:
@@ -88,12 +89,20 @@ class FakeAgent:
 
     async def execute(self, order: Order, listener: Listener, stop: Stop) -> Ending:
         self.orders.append(order)
+        self._asked.set()
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         try:
             return await self._act(order, listener, stop)
         finally:
             self._now -= 1
+
+    async def has(self, run_id: str) -> None:
+        """Wait until a run was asked of it."""
+        async with asyncio.timeout(PATIENCE):
+            while all(order.run_id != run_id for order in self.orders):
+                self._asked.clear()
+                await self._asked.wait()
 
     async def end_leftovers(self, run_ids: Collection[str]) -> int:
         self.swept.extend(run_ids)
@@ -162,7 +171,7 @@ async def settled(app: App, run_id: str) -> Run:
 
 
 async def running(app: App, run_id: str, *, said: str = "") -> Run:
-    """Wait until the run is going on and has said something, and return it."""
+    """Wait until the run is going on, in the hands of the agent where that is a fake, and has said something."""
 
     async def is_running() -> bool:
         run = await app.runs.get(run_id)
@@ -170,6 +179,10 @@ async def running(app: App, run_id: str, *, said: str = "") -> Run:
         return run.state is State.RUNNING and said in await app.runs.text_so_far(run_id)
 
     await until(is_running, app, Topic.RUNS, Topic.EVENTS)
+    if isinstance(app.agent, FakeAgent):
+        await app.agent.has(
+            run_id
+        )  # until then it has not started, and a clock that is moved would be too late for it
     return await app.runs.get(run_id)
 
 

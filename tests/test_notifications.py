@@ -55,12 +55,17 @@ async def heard(app: App, service: StandIn, count: int = 1) -> list[dict[str, An
 
 
 async def came(app: App, service: StandIn, count: int) -> None:
-    """Wait until so much has come to a service and its sender has noted that."""
+    """Wait until so much has come to a service; its sender may not have noted that yet."""
 
     async def has_come() -> bool:
         return len(service.requests) >= count
 
     await until(has_come, app, Topic.OUTBOX)
+
+
+async def is_noted(app: App, channel: str) -> bool:
+    """Tell whether a channel has taken something and its sender knows."""
+    return any(it.channel == channel for it in await rows(app, Delivery.SENT))
 
 
 async def a_job(app: App, **changes: Any) -> Job:
@@ -442,6 +447,7 @@ async def test_a_channel_that_hangs_holds_up_no_other(app: App, clock: FakeClock
         job = await a_job(app)
         await ends(app, job, FAILED)
         await heard(app, service)
+        await until(lambda: is_noted(app, "phone"), app, Topic.OUTBOX)
         clock.move(11)
         await ends(app, job, FAILED)
         await heard(app, service, 2)

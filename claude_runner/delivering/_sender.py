@@ -156,8 +156,10 @@ class Sender:
         async def heard(done: Delivered) -> None:
             claim, messages = claims[done.place], told[done.place]
             whole = done.taken == len(messages)
+            self._resting[claim.lane.key] = (
+                self.clock.now() + REST
+            )  # from now, however long it takes to note it
             await self._settle(claim, len(claim.ids) if whole else done.taken, done.error)
-            self._resting[claim.lane.key] = self.clock.now() + REST
             held.discard(claim.lane)  # the others of the batch may take long
             self._busy.discard((claim.lane.is_ping, claim.lane.key))
 
