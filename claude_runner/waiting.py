@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from claude_runner import holds, runs
+from claude_runner import holds, jobs, runs
+from claude_runner.errors import InvalidError
 from claude_runner.holds import HoldKind
 from claude_runner.runs import Run, RunRow, State, Trigger
 
@@ -35,7 +37,12 @@ def waits_for(c: sqlite3.Connection, run: Run | RunRow, now: datetime) -> str | 
     """Return what a run waits for, to be read after "waits for"; `None` where it has begun or ended."""
     if run.state is not State.PENDING:
         return None
-    return _its_time(run, now) or _the_end_of_a_hold(c, run, now) or _its_turn(c, run)
+    return (
+        _its_time(run, now)
+        or _the_end_of_a_hold(c, run, now)
+        or _the_end_of_its_jobs_pause(c, run, now)
+        or _its_turn(c, run)
+    )
 
 
 def waits_of(c: sqlite3.Connection, them: Iterable[Run | RunRow], now: datetime) -> dict[str, str]:
@@ -57,6 +64,16 @@ def _the_end_of_a_hold(c: sqlite3.Connection, run: Run | RunRow, now: datetime) 
         return None
     held = holds.current(c, now)
     return f"{_HOLDS[held[0].kind]} ({held[0].reason})" if held else None
+
+
+def _the_end_of_its_jobs_pause(c: sqlite3.Connection, run: Run | RunRow, now: datetime) -> str | None:
+    if run.rehearsal or run.trigger in _BY_HAND or run.job_id is None:
+        return None
+    with suppress(InvalidError):  # it was spoiled by hand
+        job = jobs.find(c, run.job_id)
+        if job is not None and job.pause is not None and job.is_paused(now):
+            return f"the end of its job's pause ({job.pause.reason})"
+    return None
 
 
 def _its_turn(c: sqlite3.Connection, run: Run | RunRow) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from claude_runner import jobs, runs
+from claude_runner.agent import Listener, Order, Stop
 from claude_runner.app import App
 from claude_runner.attempts import conclude
 from claude_runner.db import from_text
@@ -20,6 +21,7 @@ from claude_runner.pausing import Pausing
 from claude_runner.runs import Ending, Run, RunFilter, State, Trigger
 from claude_runner.scheduler import Scheduler
 from claude_runner.settings import StoredSettings
+from claude_runner.waiting import waits_for
 from tests.parts import Parts, open_parts, patient
 from tests.support import FakeAgent, FakeClock, ended, running, until
 
@@ -164,7 +166,7 @@ async def test_a_run_whose_place_is_taken_is_stopped(app: App, agent: FakeAgent,
     await until(lambda: _are(app, 1), app, Topic.RUNS)
     [first] = (await app.runs.list(RunFilter(), 10)).runs
     await running(app, first.id)
-    clock.move(HOUR)
+    clock.jump(HOUR)  # no time passes, or it would be ended for its silence
     done = await ended(app, first.id)
     assert (done.state, done.reason) == (State.CANCELLED, "superseded")
     newest = (await app.runs.list(RunFilter(), 10)).runs[0]
@@ -296,6 +298,59 @@ async def test_the_slots_of_a_pause_while_no_server_was_at_work_are_counted(part
     parts.clock.move(4 * HOUR)
     await tick(parts)
     assert await fates(parts) == [("09:00", "skipped_paused", "12:00", 4)]
+
+
+async def test_what_waits_of_a_paused_job_waits_for_the_end_of_the_pause_but_by_hand(parts: Parts) -> None:
+    job = await job_with(parts, overlap=Overlap.QUEUE_ALL)
+    parts.clock.move(31)
+    await tick(parts)
+    now = parts.clock.now()
+    await parts.jobs.pause(job.id, Pause(now, now + HOUR, PausedBy.OWNER, "we are away"))
+    [waiting] = (await parts.runs.list(RunFilter(), 1)).runs
+    said = await parts.database.read(lambda c: waits_for(c, waiting, now))
+    assert said == "the end of its job's pause (we are away)"
+    assert await claimed(parts) is None
+    await parts.runs.add(job.new_run(Trigger.MANUAL), now)
+    by_hand = await claimed(parts)
+    assert by_hand is not None
+    assert by_hand.trigger is Trigger.MANUAL
+    await end(parts, by_hand)
+    parts.clock.move(HOUR)
+    later = await claimed(parts)
+    assert later is not None
+    assert later.id == waiting.id
+
+
+async def test_no_more_of_a_job_begins_once_it_has_paused_itself(
+    app: App, agent: FakeAgent, clock: FakeClock
+) -> None:
+    async def fail(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+        listener.started()
+        return Ending(State.ERROR, reason="agent_crashed", error="it crashed")
+
+    agent._act = fail
+    rules = Policy(overlap=Overlap.QUEUE_ALL, catch_up=CatchUp.ALL, pause_after_failures=2)
+    job = await app.jobs.add(JobDraft("Hourly", "0 * * * *", "go", "UTC", policy=rules), clock.now())
+    clock.jump(5 * HOUR)
+
+    async def is_paused() -> bool:
+        return (await app.jobs.get(job.id)).is_paused(clock.now())
+
+    await until(is_paused, app)
+    clock.move(MINUTE)
+    await app.pausing.resume_all()  # wakes whoever begins runs
+    of_each = [run.state for run in (await app.runs.list(RunFilter(), 10)).runs]
+    assert sorted(of_each) == [State.ERROR] * 2 + [State.PENDING] * 3
+    agent._act = agent.say_done
+    await app.resume_job(job.id)
+
+    async def are_done() -> bool:
+        return {run.state for run in (await app.runs.list(RunFilter(), 10)).runs} == {
+            State.ERROR,
+            State.FINISHED,
+        }
+
+    await until(are_done, app)
 
 
 async def test_a_pause_ends_by_itself(parts: Parts) -> None:

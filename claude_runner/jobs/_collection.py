@@ -214,7 +214,8 @@ class Jobs:
         job = await self._db.write(write)
         if job is None:
             raise _no_job(job_id)
-        self._hub.publish(Topic.JOBS, job_id)
+        for topic in (Topic.JOBS, Topic.RUNS):  # what of it waits may begin now, or not any more
+            self._hub.publish(topic, job_id)
         return job
 
     async def remove(self, job_id: str) -> None:

@@ -19,7 +19,9 @@ _CLAIM = f"""
     WHERE state = 'pending' AND id = (
         SELECT id FROM runs AS waiting
         WHERE {_OPEN} AND state = 'pending' AND (not_before IS NULL OR not_before <= :now)
-            AND (:held = 0 OR rehearsal = 1 OR trigger IN ('manual', 'quick'))
+            AND (rehearsal = 1 OR trigger IN ('manual', 'quick') OR (:held = 0 AND (job_id IS NULL OR job_id NOT IN (
+                SELECT id FROM jobs WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > :now)
+            ))))
             AND ((alone = 0 AND parent_run_id IS NULL) OR NOT EXISTS (
                 SELECT 1 FROM runs AS other WHERE other.{_OPEN} AND other.state = 'running'
                     AND (other.id = waiting.parent_run_id OR other.job_id = waiting.job_id)
@@ -71,7 +73,7 @@ def claim(
     """Start a new attempt at the pending run that has waited longest; `None` where none waits.
 
     A follow-up waits until the run that asked for it has ended, and every other of its job: they share a folder. So
-    does a run that is to be alone.
+    does a run that is to be alone. What nobody started by hand waits for the end of its job's pause.
 
     Args:
         c: Where the runs are.

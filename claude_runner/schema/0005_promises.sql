@@ -27,6 +27,7 @@ ALTER TABLE jobs ADD COLUMN paused_until TEXT
     CHECK (paused_until IS strftime('%Y-%m-%dT%H:%M:%f+00:00', paused_until, '+0 days'));
 ALTER TABLE jobs ADD COLUMN paused_by TEXT CHECK (paused_by IN ('owner', 'failures', 'budget', 'cost_breaker'));
 ALTER TABLE jobs ADD COLUMN paused_reason TEXT;
+CREATE INDEX jobs_paused ON jobs (id, paused_until) WHERE paused_at IS NOT NULL;
 -- Failures in a row that are the job's own.
 ALTER TABLE jobs ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 
