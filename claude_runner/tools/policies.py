@@ -23,7 +23,7 @@ class PolicyTools(ToolGroup):
 
     @tool("Pause a job", repeatable=True)
     async def pause_job(self, job_id: str, until: str | None = None, reason: str | None = None) -> PausedJob:
-        """Pause a job until resume_job or an instant: slots are skipped, what waits does not begin; what goes on goes on.
+        """Pause a job until resume_job or an instant: slots are skipped, what waits does not begin, what runs goes on.
 
         Args:
             job_id: The id that create_job and list_jobs tell.
