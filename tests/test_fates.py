@@ -201,6 +201,32 @@ async def test_a_slot_is_run_as_its_job_is_then(parts: Parts) -> None:
     assert await parts.sql("SELECT prompt FROM runs") == [("say something else",)]
 
 
+@pytest.mark.parametrize(
+    ("column", "spoiled"),
+    [
+        ("blackouts", "5"),
+        ("blackouts", "null"),
+        ("blackouts", "[5]"),
+        ("blackouts", '["now and then"]'),
+        ("notify_on", "5"),
+        ("notify_on", '["never"]'),
+        ("notify_channels", '[["a"]]'),
+        ("starts_at", "0001-01-01T00:00:00+14:00"),
+        ("ends_at", "soon"),
+        ("starts_at", "9999-12-31T23:59:59+00:00"),
+        ("heartbeat_url", "nowhere"),
+    ],
+)
+async def test_a_job_whose_rules_somebody_spoiled_holds_up_no_other(
+    parts: Parts, column: str, spoiled: str
+) -> None:
+    bad, good = await parts.job(cron="0 * * * *"), await parts.job(cron="0 * * * *")
+    await parts.sql(f"UPDATE jobs SET {column} = :spoiled WHERE id = :id", spoiled=spoiled, id=bad.id)
+    parts.clock.move(31)
+    assert await tick(parts) > parts.clock.now()
+    assert ("ran",) in await parts.sql("SELECT fate FROM occurrences WHERE job_id = :id", id=good.id)
+
+
 async def test_in_whatever_form_a_person_wrote_when_it_was_changed_a_job_runs(parts: Parts) -> None:
     await parts.job(cron="0 * * * *")
     await parts.sql("UPDATE jobs SET updated_at = '2026-11-23T10:00:00.123999+02:00'")

@@ -25,4 +25,7 @@ def from_text(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.utcoffset() is None:
         raise ValueError(f"{text!r} has no offset, so it names no instant")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is outside of the calendar in UTC") from None

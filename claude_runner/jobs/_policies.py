@@ -257,7 +257,7 @@ def policy_from(row: sqlite3.Row | Mapping[str, Any]) -> Policy:
     """Make the rules of a job's row; raises `ValueError` where they were spoiled by hand."""
     found = {name: row[name] for name in COLUMNS}
     for name in _LISTS:
-        found[name] = None if found[name] is None else tuple(json.loads(found[name]))
+        found[name] = None if found[name] is None else _listed(name, found[name])
     for name in _INSTANTS:
         found[name] = None if found[name] is None else from_text(found[name])
     if found["notify_on"] is not None:
@@ -265,6 +265,14 @@ def policy_from(row: sqlite3.Row | Mapping[str, Any]) -> Policy:
     for name, kind in (("overlap", Overlap), ("catch_up", CatchUp), ("on_crash", OnCrash)):
         found[name] = None if found[name] is None else kind(found[name])
     return Policy(**found)
+
+
+def _listed(name: str, text: str) -> tuple[str, ...]:
+    """Return the texts of a column; raises `ValueError` where there is something else."""
+    value = json.loads(text)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} is no list of texts")
+    return tuple(value)
 
 
 def _written(name: str, value: Any) -> Any:

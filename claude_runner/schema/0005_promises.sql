@@ -52,8 +52,8 @@ CREATE INDEX runs_open ON runs (state, created_at, id, not_before, trigger, rehe
 -- What holds all runs back that nobody started by hand: the owner, or an endpoint that would refuse each in turn.
 CREATE TABLE holds (
     kind   TEXT PRIMARY KEY CHECK (kind IN ('paused', 'not_signed_in', 'billing', 'usage_limit')),
-    since  TEXT NOT NULL,
-    until  TEXT,
+    since  TEXT NOT NULL CHECK (since IS strftime('%Y-%m-%dT%H:%M:%f+00:00', since, '+0 days')),
+    until  TEXT CHECK (until IS strftime('%Y-%m-%dT%H:%M:%f+00:00', until, '+0 days')),
     reason TEXT NOT NULL,
     streak INTEGER NOT NULL DEFAULT 1
 ) STRICT;
