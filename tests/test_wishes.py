@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,98 +17,19 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 from claude_runner.agent import Listener, Order, Stop
-from claude_runner.app import open_app
 from claude_runner.config import Settings, SystemClock
-from claude_runner.runs import Ending, Tokens
-from claude_runner.tools import build_mcp
-from tests.pages import BROWSER, looking
+from claude_runner.runs import Ending, State, Tokens
+from tests.pages import BROWSER
 from tests.scripted_model import ScriptedModel, Step, script, scripted_model
 from tests.served import SERVER, variables
 from tests.shipped import StandIn, free_port, open_stand_in
-from tests.sites import on_free_port
-from tests.support import FakeAgent, FakeClock, content
+from tests.support import FakeAgent, FakeClock
 from tests.test_story import Postbox
+from tests.wishes import PATIENCE, Person, switched_on, there_is
 
-Found = TypeVar("Found")
-PATIENCE = 60.0  # seconds
 EACH_SECOND = "* * * * * *"
-ONCE_A_YEAR = "0 9 1 1 *"
 HANG: Step = {"hang": True}
 LOOK: Step = {"tool": "Read", "input": {"file_path": "none.txt"}}
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who talks to Claude, which has the server's tools, and who looks at the dashboard."""
-
-    client: Client[Any]
-    browser: httpx2.AsyncClient
-
-    async def say(self, called: str, **arguments: Any) -> dict[str, Any]:
-        return dict(content(await self.client.call_tool(called, arguments)))
-
-    async def job(self, prompt: str, cron: str = ONCE_A_YEAR, /, **policy: Any) -> str:
-        made = await self.say(
-            "create_job",
-            name="Watch",
-            cron=cron,
-            prompt=prompt,
-            timezone="UTC",
-            tools=["Read"],
-            policy=policy,
-        )
-        assert set(made["policy"]["own"]) == set(policy)
-        return str(made["id"])
-
-    async def wish(self, job_id: str, /, **policy: Any) -> None:
-        await self.say("update_job", job_id=job_id, policy=policy)
-
-    async def page(self, its_id: str, of: str = "jobs") -> str:
-        """What a job's or a run's page says, as it is read."""
-        answer = await self.browser.get(f"/{of}/{its_id}")
-        assert answer.status_code == 200, answer.text
-        text = re.sub(r"<script.*?</script>|<[^>]+>", " ", answer.text, flags=re.DOTALL)
-        return " ".join(unescape(text).split())
-
-    async def slot(self, job_id: str, fate: str) -> dict[str, Any]:
-        """Wait until a slot has this fate."""
-
-        async def look() -> dict[str, Any] | None:
-            told = await self.say("why_didnt_it_run", job_id=job_id)
-            return next((dict(slot) for slot in told["slots"] if slot["fate"] == fate), None)
-
-        return await there_is(look)
-
-    async def run(self, job_id: str, state: str, reason: str | None = None) -> dict[str, Any]:
-        """Wait until a run of the job is in this state, for this reason where one is given; the newest such run."""
-
-        async def look() -> dict[str, Any] | None:
-            told = await self.say("list_runs", job_id=job_id, state=state)
-            return next((dict(run) for run in told["runs"] if reason in {None, run["reason"]}), None)
-
-        return await there_is(look)
-
-    async def fates(self, job_id: str, around: str) -> list[tuple[str, int]]:
-        told = await self.say("why_didnt_it_run", job_id=job_id, around=around)
-        return [(slot["fate"], slot["count"]) for slot in told["slots"]]
-
-    async def ended(self, run_id: str) -> dict[str, Any]:
-        async def look() -> dict[str, Any] | None:
-            run = await self.say("get_run", run_id=run_id)
-            return None if run["state"] in {"pending", "running"} else run
-
-        return await there_is(look)
-
-    async def carried_out(self, job_id: str) -> dict[str, Any]:
-        return await self.ended((await self.say("trigger_job", job_id=job_id))["run_id"])
-
-
-async def there_is(look: Callable[[], Awaitable[Found | None]]) -> Found:
-    """Ask another process, which can't tell by itself, until there is what is looked for."""
-    async with asyncio.timeout(PATIENCE):
-        while (found := await look()) is None:  # noqa: ASYNC110 - it is another process
-            await asyncio.sleep(0.05)
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +55,13 @@ async def person(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory)
         Client(transport) as client,
         httpx2.AsyncClient(base_url=f"http://localhost:{port}", headers=BROWSER, timeout=PATIENCE) as browser,
     ):
-        yield Person(client, browser)
 
+        async def is_served() -> bool | None:
+            with suppress(httpx2.ConnectError):
+                return (await browser.get("/health")).is_success or None
+            return None
 
-@asynccontextmanager
-async def switched_on(
-    settings: Settings, clock: FakeClock, agent: FakeAgent | None = None
-) -> AsyncIterator[Person]:
-    """Run the server on a clock that the test moves, for what takes minutes or hours; it is off afterwards."""
-    async with (
-        open_app(on_free_port(settings), agent=agent, clock=clock) as app,
-        Client(await build_mcp(app)) as client,
-        looking(app) as browser,
-    ):
+        await there_is(is_served)
         yield Person(client, browser)
 
 
@@ -408,3 +321,76 @@ async def test_a_job_runs_until_the_end_of_the_year_and_never_at_night(tmp_path:
 
         await there_is(is_over)
         assert len((await person.say("list_runs", job_id=job_id))["runs"]) == 1
+
+
+async def test_runs_of_a_job_wait_for_each_other_or_go_on_side_by_side(tmp_path: Path) -> None:
+    clock, settings = FakeClock(), Settings(home=tmp_path, max_concurrent_runs=4, shutdown_grace_seconds=0)
+    async with switched_on(settings, clock, FakeAgent(FakeAgent.wait_for_stop)) as person:
+        waiting = await person.job("Go.", "* * * * *", overlap="queue_all")
+        side_by_side = await person.job("Go.", "* * * * *", overlap="allow")
+        assert "While a run goes on all wait for their turn" in await person.page(waiting)
+        assert "While a run goes on they run side by side" in await person.page(side_by_side)
+
+        async def come_to(job_id: str, *states: str) -> None:
+            async def look() -> bool | None:
+                runs = (await person.say("list_runs", job_id=job_id))["runs"]
+                return sorted(run["state"] for run in runs) == list(states) or None
+
+            await there_is(look)
+
+        clock.move(timedelta(minutes=1))
+        await come_to(waiting, "running")
+        await come_to(side_by_side, "running")
+        clock.move(timedelta(minutes=1))
+        await come_to(waiting, "pending", "running")
+        await come_to(side_by_side, "running", "running")
+
+
+async def test_a_job_stops_itself_after_two_failures_in_a_row(tmp_path: Path) -> None:
+    async def fail(_order: Order, listener: Listener, _stop: Stop) -> Ending:
+        listener.started()
+        return Ending(State.ERROR, reason="agent_crashed", error="Claude Code ended unexpectedly")
+
+    async with switched_on(Settings(home=tmp_path), FakeClock(), FakeAgent(fail)) as person:
+        job_id = await person.job("Go.", pause_after_failures=2)
+        assert "Pauses itself after 2 failures in a row" in await person.page(job_id)
+        await person.carried_out(job_id)
+        assert (await person.say("get_job", job_id=job_id))["paused"] is None
+        await person.carried_out(job_id)
+        assert (await person.say("get_job", job_id=job_id))["paused"]["by"] == "failures"
+        assert "paused" in (await person.say("why_didnt_it_run", job_id=job_id))["answer"]
+
+
+async def test_everything_together_costs_no_more_in_a_day_than_it_may(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with switched_on(Settings(home=tmp_path), clock, FakeAgent()) as person:
+        await person.say("set_policies", budgets={"day_usd": 0.02})
+        one, two = await person.job("Go."), await person.job("Go.", "0 10 * * *")
+        for _ in range(2):
+            assert (await person.carried_out(one))["cost_usd"] == 0.01
+        refused = await person.carried_out(one)
+        assert (refused["state"], refused["reason"]) == ("error", "budget")
+        clock.move(timedelta(hours=1, minutes=1))
+        assert (await person.slot(two, "skipped_budget"))["reason"]
+        [today] = (await person.say("get_usage", by="day", **{"from": "2026-11-23"}))["rows"]
+        assert today["cost_usd"] == pytest.approx(0.02)
+        clock.move(timedelta(days=1))
+        assert (await person.carried_out(one))["state"] == "finished"
+
+
+async def test_what_is_to_be_done_once_or_every_so_often_starts_then_and_a_little_later_by_chance(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    async with switched_on(Settings(home=tmp_path), clock, FakeAgent()) as person:
+        once = await person.job("Go.", "at 2026-11-23 10:00", jitter_seconds=600)
+        often = await person.job("Go.", "every 90 minutes")
+        assert "Starts up to 600 s later, by chance" in await person.page(once)
+        assert (await person.say("get_job", job_id=once))["next_runs"] == ["2026-11-23T10:00:00+00:00"]
+        clock.move(timedelta(minutes=60, seconds=31))
+        waits = await person.run(once, "pending", "jitter")
+        assert datetime.fromisoformat(waits["not_before"]) <= datetime(2026, 11, 23, 10, 10, tzinfo=UTC)
+        assert (await person.say("get_job", job_id=once))["next_run_at"] is None
+        clock.move(timedelta(minutes=29))
+        assert (await person.ended(waits["id"]))["state"] == "finished"
+        assert (await person.slot(often, "ran"))["run_id"]
