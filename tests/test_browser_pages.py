@@ -102,7 +102,10 @@ KEPT: Final[dict[str, tuple[str, int, Scheme]]] = {
     "server": ("/servers/weather", DESK, "light"),
     "tool": ("/servers/weather/call?tool=get_weather", DESK, "light"),
     "calls": ("/calls", DESK, "light"),
+    "spending": ("/spending", DESK, "light"),
+    "notifications": ("/notifications", DESK, "light"),
     "settings": ("/settings", DESK, "light"),
+    "settings-rules": ("/settings/rules", DESK, "light"),
 }
 
 

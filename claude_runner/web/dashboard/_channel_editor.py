@@ -13,6 +13,7 @@ from claude_runner.notifications import EXAMPLES, Channel, Delivery
 from claude_runner.web.dashboard._forms import Form, Notice, go_to, read_form
 from claude_runner.web.dashboard._job_form import read_seen_at
 from claude_runner.web.dashboard._rendering import Pages
+from claude_runner.web.dashboard._visible import visible
 
 PLACE: Final = "/notifications"
 FIELDS: Final = frozenset({"name", "url"})
@@ -121,9 +122,8 @@ class ChannelEditor:
             if told.state is Delivery.SENT:
                 said.append(Notice(f"{channel.name} took the test: look whether it has come."))
             else:
-                said.append(
-                    Notice(f"{channel.name} did not take the test: {told.error}"[:LONGEST_SAID], "bad")
-                )
+                words = f"{channel.name} did not take the test: {visible(told.error or '')}"
+                said.append(Notice(words[:LONGEST_SAID], "bad"))
             return PLACE
 
         return go_to(await self._pages.once.done(form.text("once"), do), *said)
