@@ -13,7 +13,7 @@ from claude_runner.schedule import Timetable
 _INSTANT: Final = timedelta.resolution
 LATE: Final = timedelta(seconds=60)  # a slot that runs later than this was caught up
 MOST: Final = 100  # slots that are caught up
-NOBODY: Final = "no server was at work when it came, or the machine slept"
+NOBODY: Final = "no server was at work then, or the machine slept"
 APART: Final = timedelta(seconds=2)  # between the starts of jobs that are caught up together
 LONGEST_APART: Final = timedelta(seconds=60)
 

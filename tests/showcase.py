@@ -43,7 +43,7 @@ NOW: Final = datetime(2026, 11, 26, 11, 47, 20, tzinfo=UTC)  # a Thursday, 12:47
 BEGINNING: Final = NOW - timedelta(days=62)
 HISTORY: Final = timedelta(days=45)
 OUTAGE: Final = (datetime(2026, 11, 25, 10, 0, tzinfo=UTC), datetime(2026, 11, 25, 11, 0, tzinfo=UTC))
-NOBODY: Final = "no server was at work when it came, or the machine slept"
+NOBODY: Final = "no server was at work then, or the machine slept"
 LATELY: Final = timedelta(minutes=12)  # before now: what is done through the front door begins then
 QUESTION: Final = (
     "The shop was slow last night. Look into the logs, find out why, and tell me how to mend it."
