@@ -111,6 +111,7 @@ class Scheduler:
             self._hub.publish(Topic.RUNS, run_id)
         for run_id in done.superseded:
             self._hub.publish(Topic.CANCEL, run_id)
+            self._hub.publish(Topic.RUNS, run_id)
         if done.told:
             self._hub.publish(Topic.OUTBOX, due.job.id)
 

@@ -22,7 +22,7 @@ class Done:
 
     Attributes:
         made: The runs that were made.
-        superseded: The runs that go on and are to be stopped.
+        superseded: The runs whose place others take: those that waited are over, those that go on are to be stopped.
         told: Whether somebody is to hear of it.
     """
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from claude_runner import jobs, runs
+from claude_runner import holds, jobs, runs
 from claude_runner.agent import Listener, Order, Stop
 from claude_runner.app import App
 from claude_runner.attempts import conclude
 from claude_runner.db import from_text
 from claude_runner.errors import InvalidError
+from claude_runner.holds import HoldKind
 from claude_runner.hub import Topic
 from claude_runner.jobs import CatchUp, Job, JobDraft, Overlap, Pause, PausedBy, Policy
 from claude_runner.pausing import Pausing
@@ -23,7 +24,7 @@ from claude_runner.scheduler import Scheduler
 from claude_runner.settings import StoredSettings
 from claude_runner.waiting import waits_for
 from tests.parts import Parts, open_parts, patient
-from tests.support import FakeAgent, FakeClock, ended, running, until
+from tests.support import PATIENCE, FakeAgent, FakeClock, ended, running, until
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -171,6 +172,27 @@ async def test_a_run_whose_place_is_taken_is_stopped(app: App, agent: FakeAgent,
     assert (done.state, done.reason) == (State.CANCELLED, "superseded")
     newest = (await app.runs.list(RunFilter(), 10)).runs[0]
     await running(app, newest.id)
+
+
+async def test_whoever_follows_a_run_that_waits_is_told_that_its_place_is_taken(
+    app: App, clock: FakeClock
+) -> None:
+    now = clock.now()
+    await app.database.write(lambda c: holds.hold(c, HoldKind.USAGE_LIMIT, None, "the limit", now))
+    policy = Policy(overlap=Overlap.CANCEL_RUNNING)
+    await app.jobs.add(JobDraft("Hourly", "0 * * * *", "go", "UTC", policy=policy), clock.now())
+    clock.jump(timedelta(seconds=31))
+    await until(lambda: _are(app, 1), app, Topic.RUNS)
+    [first] = (await app.runs.list(RunFilter(), 10)).runs
+    assert first.state is State.PENDING
+    told: set[str] = set()
+    with app.hub.subscribe(Topic.RUNS) as changes:
+        clock.jump(HOUR)
+        async with asyncio.timeout(PATIENCE):
+            while first.id not in told:
+                await changes.changed.wait()
+                told |= {change.key for change in changes.take()}
+    assert (await app.runs.get(first.id)).reason == "superseded"
 
 
 async def _are(app: App, count: int) -> bool:

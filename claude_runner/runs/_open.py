@@ -19,6 +19,7 @@ _IN_THE_WAY = f"""
 _CANCEL_SUPERSEDED = f"""
     UPDATE runs SET state = 'cancelled', error = :error, reason = 'superseded', superseded = 1, finished_at = :now
     WHERE job_id = :job_id AND {_OPEN} AND state = 'pending' AND (parent_run_id IS NULL OR attempt > 0)
+    RETURNING id
 """  # noqa: S608 - written above
 _SUPERSEDE = f"""
     UPDATE runs SET superseded = 1 WHERE job_id = :job_id AND {_OPEN} AND state = 'running' RETURNING id
@@ -81,10 +82,14 @@ def in_the_way_of(c: sqlite3.Connection, run_id: str) -> str | None:
 
 
 def supersede(c: sqlite3.Connection, job_id: str, error: str, now: datetime) -> list[str]:
-    """Cancel the job's runs that wait, but for follow-ups; returns the ids of those that go on and must be stopped."""
+    """Cancel the job's runs that wait, but for follow-ups, and mark those that go on, which must be stopped then.
+
+    Returns:
+        The ids of all of them.
+    """
     values = {"job_id": job_id, "error": error, "now": to_text(now)}
-    c.execute(_CANCEL_SUPERSEDED, values)
-    return [str(row["id"]) for row in c.execute(_SUPERSEDE, values)]
+    rows = [*c.execute(_CANCEL_SUPERSEDED, values).fetchall(), *c.execute(_SUPERSEDE, values).fetchall()]
+    return [str(row["id"]) for row in rows]
 
 
 def is_superseded(c: sqlite3.Connection, run_id: str) -> bool:
