@@ -19,7 +19,7 @@ _TIMES: Final[Mapping[str, str]] = MappingProxyType(
         "jitter": "its time, which its job's jitter puts a little after its slot",
         "spread": "its time: what is caught up begins one after the other",
         "blackout": "the end of a blackout of its job",
-        "followup": "the time for which the run before it asked",
+        "followup": "its time, which the run before it chose",
         "usage_limit": "the end of Claude's usage limit",
     }
 )
