@@ -98,7 +98,7 @@ async def test_prices_are_added_changed_and_taken_out(site: Site) -> None:
         ({"max_retries": "many"}, "it must be a whole number"),
         ({"max_cost_usd": "0"}, "with that nothing could run"),
         ({"cost_breaker": "0.5"}, "give how many times the usual cost is too much"),
-        ({"overlap": "skip", "catch_up": "all"}, "choose overlap 'queue_all' or 'allow'"),
+        ({"overlap": "cancel_running", "catch_up": "all"}, "overlap 'cancel_running' would end that"),
         ({"price_model": "mine", "price_input": "dear", "price_output": "1"}, "'dear' is no price"),
         ({"price_model": "", "price_input": "1", "price_output": "1"}, "name the model"),
     ],

@@ -95,6 +95,18 @@ async def test_runs_are_found_newest_first(parts: Parts) -> None:
     assert await found(parts) == [waiting, second, first]
 
 
+async def test_runs_are_found_by_the_model_that_answered_also_by_their_words(parts: Parts) -> None:
+    mine, other = (
+        await ended(parts, "count the stars", model="mine"),
+        await ended(parts, "count", model="other"),
+    )
+    await ended(parts, "sing", model="mine", trigger=Trigger.MANUAL)
+    assert await found(parts, model="other") == [other]
+    assert await found(parts, model="mine", trigger=Trigger.QUICK) == [mine]
+    assert await found(parts, model="mine", text="count") == [mine]
+    assert await found(parts, model="nobody", text="count") == []
+
+
 async def test_each_filter_leaves_out_what_it_does_not_ask_for(parts: Parts) -> None:
     job = await parts.job()
     by_job = await ended(parts, trigger=Trigger.SCHEDULE, job_id=job.id, cost_usd=2.0)

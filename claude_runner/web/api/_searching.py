@@ -38,6 +38,7 @@ class RunSearch:
         None
     )
     rehearsal: Annotated[bool | None, Field(description="Rehearsals alone, or all but them.")] = None
+    model: Annotated[str | None, Field(description="That this model answered, by its full name.")] = None
 
     def wanted(self) -> RunQuery:
         """Return the search; raises `InvalidError` where it can't be made."""
@@ -54,4 +55,5 @@ class RunSearch:
             until=read_instant(self.until, "until"),
             min_cost_usd=self.min_cost_usd,
             rehearsal=self.rehearsal,
+            model=self.model,
         )
