@@ -179,7 +179,10 @@ class Runner:
 
     async def _tell_of_start(self, run: Run, job: Job) -> None:
         now = self.clock.now()
-        await self.database.write(lambda c: telling.on_start(c, run, job, now), durable=False)
+        try:
+            await self.database.write(lambda c: telling.on_start(c, run, job, now), durable=False)
+        except UnavailableError as error:  # which is no reason not to begin
+            log.warning("run %s: its heartbeat can't be written down: %s", run.id, error)
         self.hub.publish(Topic.OUTBOX, job.id)
 
     async def _default_model(self) -> str | None:

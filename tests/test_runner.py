@@ -11,6 +11,7 @@ from claude_runner.agent import Listener, Order, Stop
 from claude_runner.budgets import Purse
 from claude_runner.config import Settings
 from claude_runner.errors import UnavailableError
+from claude_runner.jobs import Policy
 from claude_runner.runner import Runner
 from claude_runner.runs import Ending, EventKind, Run, State, Tokens
 from tests.parts import Parts, hands_of, locked, logged, open_parts
@@ -397,3 +398,25 @@ async def test_an_agent_that_falls_silent_after_its_tool_is_ended(parts: Parts, 
         led.hear_of_tool()
         parts.clock.move(360)
     assert (await parts.runs.get(run_id)).reason == "silent"
+
+
+async def test_a_heartbeat_that_can_not_be_written_down_keeps_no_run_from_its_start(parts: Parts) -> None:
+    begun, unlocked = asyncio.Event(), asyncio.Event()
+
+    async def begin(order: Order, listener: Listener, stop: Stop) -> Ending:
+        begun.set()
+        await unlocked.wait()
+        return await FakeAgent.say_done(order, listener, stop)
+
+    job = await parts.job(policy=Policy(heartbeat_url="http://127.0.0.1:9/beat"))
+    run = await parts.claimed(job_id=job.id)
+    runner, _ = await runner_of(parts, begin)
+    with locked(parts.path):
+        executing = asyncio.create_task(runner.execute(run, Stop(), lambda: None))
+        await asyncio.wait(
+            {executing, asyncio.ensure_future(begun.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+    unlocked.set()
+    await executing
+    assert begun.is_set()
+    assert (await parts.runs.get(run.id)).state is State.FINISHED

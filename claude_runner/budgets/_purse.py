@@ -23,7 +23,7 @@ from claude_runner.budgets._reached import UNREADABLE, first_reached, period_of,
 from claude_runner.budgets._records import Reached, Scope, in_dollars
 from claude_runner.config import Clock
 from claude_runner.db import Database
-from claude_runner.errors import InvalidError, UnavailableError
+from claude_runner.errors import InvalidError, RunnerError
 from claude_runner.runs import Run
 
 LOOK_AGAIN_SECONDS: Final = 1.0
@@ -107,8 +107,10 @@ class Purse:
             self._spending.clear()
             try:
                 await self._look_again()
-            except UnavailableError as error:  # until then what is known is compared with
-                log.warning("what was spent can't be read: %s", error)
+            except Exception as error:  # until it can be read what is known is compared with
+                log.warning(
+                    "what was spent can't be read: %s", error, exc_info=not isinstance(error, RunnerError)
+                )
                 self._spending.set()
             await self._clock.pause(asyncio.Event(), LOOK_AGAIN_SECONDS)
 
