@@ -11,6 +11,7 @@ from referencing import Registry
 
 from claude_runner.app import App
 from tests.sites import serving
+from tests.support import PATIENCE
 
 
 class Api:
@@ -90,7 +91,7 @@ class Api:
 @asynccontextmanager
 async def api_of(app: App) -> AsyncIterator[Api]:
     """Serve an application's site and yield its API."""
-    async with serving(app) as origin, httpx2.AsyncClient(base_url=origin, timeout=30) as client:
+    async with serving(app) as origin, httpx2.AsyncClient(base_url=origin, timeout=PATIENCE) as client:
         answer = await client.get("/api/openapi.json")
         assert answer.status_code == 200, answer.text
         yield Api(client, json.loads(answer.content))

@@ -12,7 +12,7 @@ from claude_runner.config import Settings
 from claude_runner.tools import build_mcp
 from tests.scripted_model import ScriptedModel, scripted_model
 from tests.served import MEASURING
-from tests.support import FakeAgent, FakeClock
+from tests.support import PATIENCE, FakeAgent, FakeClock
 
 pytest_plugins = ("tests.browser", "tests.once")
 
@@ -28,6 +28,15 @@ def _unmeasured() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in MEASURING:
             patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """Let web clients of tests wait as long as all else that waits: their own 5 s are short on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for phase in ("connect", "read", "write", "pool"):
+            patch.setattr(f"httpx2._config.DEFAULT_TIMEOUT_CONFIG.{phase}", PATIENCE)
         yield
 
 

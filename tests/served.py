@@ -13,7 +13,7 @@ from types import MappingProxyType
 from tests.sites import free_port
 
 SERVER = Path(__file__).resolve().parent.parent / "server.py"
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 # What has coverage measure a program that is started; see `tests.conftest` for who is started without.
 MEASURING = MappingProxyType(
     {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}

@@ -18,7 +18,7 @@ from claude_runner.hub import Topic
 from claude_runner.runs import Ending, EventKind, Run, State, Tokens
 
 MORNING = datetime(2026, 11, 23, 8, 59, 30, tzinfo=UTC)  # a Monday
-PATIENCE = 30.0  # seconds after which a test gives up waiting
+PATIENCE = 60.0  # seconds after which a test gives up waiting
 
 
 class FakeClock:

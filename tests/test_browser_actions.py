@@ -17,7 +17,7 @@ from claude_runner.servers import examine
 from claude_runner.webhooks import Webhook, WebhookDraft
 from tests.browser import PHONE, Browsing, comes, live
 from tests.led import LedSite, led_site
-from tests.support import ended
+from tests.support import PATIENCE, ended
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
@@ -444,7 +444,7 @@ def post(site: LedSite, webhook: Webhook, payload: object) -> None:
         json.dumps(payload).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(asked, timeout=10) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
         assert answer.status == 202
 
 

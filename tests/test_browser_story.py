@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.browser import Browsing, live
+from tests.browser import Browsing, comes, live
 from tests.conftest import need
 from tests.served import SERVER, variables
 from tests.sites import free_port
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
 
 LONG_MS = 60_000  # a run of the real CLI, on a machine that has much else to do
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 KEY = "SG.of-the-harbour"
 # One tool that answers at once, and one that nobody waits for.
 CODE = '''import asyncio
@@ -91,8 +91,16 @@ async def says(page: "Page", text: str) -> None:
 
 async def section(page: "Page", name: str) -> None:
     """Go to a section by the bar."""
+    before = page.url
     await link(page.get_by_role("navigation", name="Main"), name).click()
+    await page.wait_for_url(lambda url: url != before)
     await page.get_by_role("heading", level=1).first.wait_for(state="attached")
+
+
+async def press(page: "Page", key: str) -> None:
+    """Press a key once the page's scripts, which know what it is for, are at work."""
+    await page.wait_for_load_state()
+    await page.keyboard.press(key)
 
 
 async def finishes(page: "Page") -> None:
@@ -150,6 +158,7 @@ async def _reached(page: "Page", origin: str) -> None:
 
 async def _makes_a_job(page: "Page") -> None:
     await link(page, "New job").click()
+    await page.wait_for_url(re.compile("/jobs/new"))
     await field(page, "Name").fill("Inbox digest")
     await field(page, "Prompt").fill("Say in **three** lines what is in your folder.")
     await field(page, "Schedule").fill("0 12 * * *")
@@ -188,6 +197,7 @@ async def _finds_it_in_the_calendar(page: "Page") -> None:
 async def _makes_a_webhook_and_reads_what_comes(page: "Page") -> None:
     await section(page, "Webhooks")
     await link(page, "New webhook").click()
+    await page.wait_for_url(re.compile("/webhooks/new"))
     await field(page, "Name").fill("Triage")
     await page.get_by_role("button", name=re.compile("^(Create|Make it)$")).last.click()
     await page.wait_for_url(re.compile("/webhooks/[0-9a-f]{8}$"), timeout=LONG_MS)
@@ -230,6 +240,7 @@ async def _is_in_sight(what: "Locator") -> bool:
 async def _makes_a_server_and_calls_its_tool(page: "Page") -> None:
     await section(page, "Servers")
     await link(page, "New server").click()
+    await page.wait_for_url(re.compile("/servers/new"))
     await field(page, "Name").fill("tides")
     await field(page, "Code").fill(CODE)
     await button(page, "Start and keep it").click()
@@ -241,14 +252,15 @@ async def _makes_a_server_and_calls_its_tool(page: "Page") -> None:
 
 
 async def _runs_a_prompt_and_finds_it_by_its_words(page: "Page") -> None:
-    await page.keyboard.press("q")
+    await press(page, "q")
     asked = page.get_by_role("dialog")
     await field(asked, "Prompt").fill("A haiku about marmalade and clockwork")
     await page.keyboard.press("Control+Enter")
     await page.wait_for_url(re.compile("/runs/[0-9a-f]+$"), timeout=LONG_MS)
     await finishes(page)
     await section(page, "Runs")
-    await page.keyboard.press("/")
+    await press(page, "/")
+    await comes(page, "() => document.activeElement.matches('input')")
     await page.keyboard.type("marmalade clock")
     await page.keyboard.press("Enter")
     await page.wait_for_url(re.compile(r"q=marmalade"))
@@ -260,7 +272,7 @@ async def _runs_a_prompt_and_finds_it_by_its_words(page: "Page") -> None:
 
 async def _stops_a_run(page: "Page") -> None:
     await button(page, "Search").focus()
-    await page.keyboard.press("q")
+    await press(page, "q")
     asked = page.get_by_role("dialog")
     await field(asked, "Prompt").fill("Wait for slack water")
     await asked.get_by_text("Tools, permissions, model").click()
@@ -308,17 +320,18 @@ async def _settles(page: "Page", home: Path) -> None:
 
 
 async def _goes_by_keyboard(page: "Page") -> None:
-    await page.keyboard.press("?")
+    await press(page, "?")
     sheet = page.get_by_role("dialog", name="Keyboard")
     await sheet.get_by_text("Run a prompt").wait_for()
     await page.keyboard.press("Escape")
     await sheet.wait_for(state="hidden")
-    await page.keyboard.press("Control+k")
+    await press(page, "Control+k")
+    await comes(page, "() => document.activeElement.matches('input')")
     await page.keyboard.type("inbox")
     await page.get_by_role("option", name=re.compile("Inbox digest")).wait_for()
     await page.keyboard.press("Enter")
     await page.wait_for_url(re.compile("/jobs/[0-9a-f]+$"))
-    await page.keyboard.press("g")
+    await press(page, "g")
     await page.keyboard.press("o")
     await page.wait_for_url(re.compile(r"^http://localhost:\d+/$"))
     assert await page.locator("#needs").get_by_text("Nothing.").count() == 1

@@ -24,7 +24,7 @@ def confinement() -> None:
 def seen(confinement: Confinement, code: str) -> str:
     """What a confined Python prints."""
     command = confinement.command([sys.executable, "-I", "-c", code])
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 @pytest.mark.usefixtures("confinement")

@@ -21,6 +21,7 @@ from claude_runner.db import Connection, Database, from_text, open_database, to_
 from claude_runner.db._database import GROUP
 from claude_runner.errors import ConflictError, UnavailableError
 from tests.db_support import answers, largest_file, programs
+from tests.support import PATIENCE
 
 SCHEMA = """
 CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT;
@@ -80,10 +81,10 @@ async def held_writer(database: Database) -> AsyncIterator[threading.Event]:
 
     def hold(_: Connection) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
 
     holding = asyncio.create_task(database.write(hold))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, PATIENCE)
     try:
         yield go_on
     finally:
@@ -148,7 +149,7 @@ async def test_all_of_a_read_sees_one_instant(database: Database) -> None:
     def look_twice(connection: Connection) -> tuple[list[str], list[str]]:
         first = bodies(connection)
         looked.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return first, bodies(connection)
 
     reading = asyncio.create_task(database.read(look_twice))
@@ -162,7 +163,7 @@ async def test_all_of_a_read_sees_one_instant(database: Database) -> None:
 async def test_reads_wait_neither_for_each_other_nor_for_a_write(database: Database) -> None:
     meeting = threading.Barrier(4)
     async with held_writer(database):
-        await asyncio.gather(*(database.read(lambda _: meeting.wait(10)) for _ in range(4)))
+        await asyncio.gather(*(database.read(lambda _: meeting.wait(PATIENCE)) for _ in range(4)))
 
 
 async def test_a_cursor_ends_with_its_function(database: Database) -> None:
@@ -416,13 +417,13 @@ async def test_being_cancelled_while_closing_does_not_stop_the_closing(path: Pat
 
     def hold(connection: Connection) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         note("kept")(connection)
 
     async def open_and_leave() -> None:
         async with open_database(path, schema) as database:
             writing.append(asyncio.create_task(database.write(hold)))
-            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(begun.wait, PATIENCE)
             leaving.set()
 
     writing: list[asyncio.Task[None]] = []
@@ -445,12 +446,12 @@ def test_a_write_is_finished_even_if_its_loop_is_closed_meanwhile(path: Path, sc
 
     def hold(connection: Connection) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         note("kept")(connection)
 
     async def write_and_go(database: Database) -> None:
         task = asyncio.create_task(database.write(hold))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, PATIENCE)
         task.cancel()
 
     opening = open_database(path, schema)

@@ -14,6 +14,7 @@ import pytest
 from claude_runner.config import Settings
 from claude_runner.errors import InvalidError
 from tests.conftest import need
+from tests.support import PATIENCE
 
 ROOT: Final = Path(__file__).parent.parent
 DEPLOY: Final = ROOT / "deploy"
@@ -129,8 +130,8 @@ def test_stopping_tells_the_server_alone_and_waits_until_it_has_ended() -> None:
         assert server.stdout is not None
         server.stdout.readline()
         stopping = subprocess.Popen(command, env={"PATH": os.environ["PATH"], "MAINPID": str(server.pid)})
-        assert server.wait(10) == 7  # it is buried here, as systemd does, and only then is it gone
-        assert stopping.wait(10) == 0
+        assert server.wait(PATIENCE) == 7  # it is buried here, as systemd does, and only then is it gone
+        assert stopping.wait(PATIENCE) == 0
 
 
 def test_secrets_are_roots_alone_and_code_is_nobody_elses_to_change(staged: Path) -> None:

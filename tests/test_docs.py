@@ -71,7 +71,7 @@ async def test_the_line_of_the_readme_that_asks_the_api_runs_a_prompt(tmp_path: 
             env=dict(os.environ) | login,
             capture_output=True,
             check=True,
-            timeout=30,
+            timeout=60,
         )
         run = await app.runs.get(json.loads(done.stdout)["id"])
     assert run.prompt == "Which weekday is it?"

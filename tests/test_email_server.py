@@ -126,7 +126,7 @@ def certificate(home: Path) -> Path:
 @contextmanager
 def mail_server(postbox: Postbox, **options: Any) -> Iterator[int]:
     """A real mail server on loopback, which yields its port."""
-    controller = Controller(postbox, hostname="127.0.0.1", port=free_port(), ready_timeout=20, **options)
+    controller = Controller(postbox, hostname="127.0.0.1", port=free_port(), ready_timeout=60, **options)
     controller.start()
     try:
         yield controller.port

@@ -58,7 +58,7 @@ async def test_a_call_over_the_network_does_not_list_all_tools(app: App) -> None
     assert counts == [0, 1]
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(90)
 def test_what_the_first_call_imports_is_there_before_it_comes(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-X", "importtime", str(SERVER)],

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from claude_runner.hub import Change, Hub, Topic
 from claude_runner.hub._wire import _tell
+from tests.support import PATIENCE
 
 
 def test_a_change_reaches_everyone_who_listens() -> None:
@@ -52,7 +53,7 @@ async def test_a_change_between_two_takes_is_not_lost() -> None:
     with hub.subscribe(Topic.JOBS) as changes:
         changes.take()
         hub.publish(Topic.JOBS, "a")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await changes.changed.wait()
         assert changes.take() == [Change(Topic.JOBS, "a")]
 
@@ -78,7 +79,7 @@ def test_who_tells_another_process_that_has_gone_hears_that_the_connection_is_lo
         hub = Hub()
         with hub.subscribe(Topic.JOBS) as local:
             hub.publish(Topic.JOBS, "a")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await _tell(writer, local)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(ConnectionError):

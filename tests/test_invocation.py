@@ -18,6 +18,7 @@ from claude_runner.pool import Pool
 from claude_runner.redaction import Redactor
 from claude_runner.runs import Verdict
 from tests.parts import hands_of, locked, logged, open_parts
+from tests.support import PATIENCE
 from tests.tool_servers import QUICK, Lab, comes, open_lab, processes, put
 
 SECRET = "sk-live-9f8e7d6c5b4a"
@@ -96,7 +97,7 @@ async def test_a_schema_that_cannot_be_used_leaves_the_check_to_the_server(
 ) -> None:
     await lab.put("quick", with_schema(**schema))
     payload = {"a": "a" * 60 + "!", "a" * 60 + "!": 1}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         outcome = await lab.app.invocations.invoke("quick:take", payload, 20)
     assert outcome.content[0]["text"] == "taken"
 
@@ -183,7 +184,7 @@ async def test_a_call_whose_client_leaves_is_kept_as_given_up_and_its_server_end
             tasks.start_soon(call)
             await comes(lambda: lab.data("quick", "held").exists())
             tasks.cancel_scope.cancel()
-        await asyncio.wait_for(changes.changed.wait(), 10)
+        await asyncio.wait_for(changes.changed.wait(), PATIENCE)
     assert await kept(lab) == [("mcp__quick__hold", Verdict.ABANDONED, None)]
     await comes(lambda: not processes("quick"))
 

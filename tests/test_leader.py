@@ -20,7 +20,7 @@ from claude_runner.jobs import JobDraft
 from claude_runner.leader import Workers
 from claude_runner.runs import NewRun, RunFilter, State, Trigger
 from tests.soak import soak
-from tests.support import FakeAgent, FakeClock, ended, running, until
+from tests.support import PATIENCE, FakeAgent, FakeClock, ended, running, until
 
 ROOT = Path(__file__).parent.parent
 Another = Callable[[FakeAgent], AbstractAsyncContextManager[App]]
@@ -45,13 +45,13 @@ def another(tmp_path: Path, clock: FakeClock) -> Another:
 
 
 async def leads(app: App) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not app.leadership.leading:  # noqa: ASYNC110 - leading is nobody's event
             await asyncio.sleep(0.01)
 
 
 async def follows(app: App) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not app.leadership.following:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -164,7 +164,7 @@ def test_a_worker_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
         name = process.stdout.readline().decode().strip()
         assert workers.dead([name, "never-was"]) == ["never-was"]
         process.send_signal(signal.SIGKILL)
-        process.wait(5)
+        process.wait(PATIENCE)
         assert workers.dead([name]) == [name]
 
 

@@ -29,7 +29,7 @@ from claude_runner.webhooks import WebhookDraft, Webhooks
 from tests.conftest import need
 from tests.served import Served, served
 from tests.sites import free_port
-from tests.support import content
+from tests.support import PATIENCE, content
 
 DEPLOY: Final = Path(__file__).parent.parent / "deploy"
 MAIN: Final = """
@@ -132,7 +132,7 @@ def serving(folder: Path, upstream: int) -> Iterator[Front]:
             yield front
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def _until_it_listens(port: int, process: "subprocess.Popen[str]") -> None:
@@ -157,7 +157,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
                 self.send_header("Content-Length", "10")
                 self.end_headers()
                 self.wfile.write(b"first")
-                came.wait(10)
+                came.wait(PATIENCE)
                 self.wfile.write(b"later")
                 return
             if self.path == "/came":
@@ -223,7 +223,7 @@ def test_answers_carry_each_security_header_once(mirror: Front) -> None:
 
 
 def test_nothing_is_held_back_on_its_way_to_the_client(mirror: Front) -> None:
-    with mirror.client(timeout=10) as client, client.stream("GET", "/drops") as stream:
+    with mirror.client(timeout=PATIENCE) as client, client.stream("GET", "/drops") as stream:
         pieces = stream.iter_bytes()
         assert next(pieces) == b"first"
         client.get("/came")
@@ -302,7 +302,10 @@ async def test_clients_of_mcp_work_through_it(
 
 def test_events_come_through_as_they_happen(deployed: tuple[Front, Served, str]) -> None:
     front, server, _ = deployed
-    with front.client(timeout=10) as client, client.stream("GET", "/sse", headers=server.headers) as stream:
+    with (
+        front.client(timeout=PATIENCE) as client,
+        client.stream("GET", "/sse", headers=server.headers) as stream,
+    ):
         assert stream.status_code == 200
         first = next(
             line for line in stream.iter_lines() if line
@@ -327,7 +330,7 @@ def test_what_is_too_large_for_a_webhook_is_refused_by_the_server_itself_where_i
     deployed: tuple[Front, Served, str], size: int, status: int, by_server: bool
 ) -> None:
     front, _, path = deployed
-    with front.client(timeout=30) as client:
+    with front.client(timeout=PATIENCE) as client:
         answer = client.post(
             path, content=b'"' + b"x" * (size - 2) + b'"', headers={"Content-Type": "application/json"}
         )
@@ -337,7 +340,7 @@ def test_what_is_too_large_for_a_webhook_is_refused_by_the_server_itself_where_i
 
 def test_bodies_of_mcp_may_be_larger(deployed: tuple[Front, Served, str]) -> None:
     front, server, _ = deployed
-    with front.client(timeout=30, headers=server.headers) as client:
+    with front.client(timeout=PATIENCE, headers=server.headers) as client:
         for size, status in ((3 * 2**20, {400}), (2**22 + 2**19, {413})):
             answer = client.post(
                 "/mcp", content=b"x" * size, headers={"Content-Type": "application/json", "Accept": "*/*"}

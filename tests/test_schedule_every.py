@@ -207,7 +207,7 @@ def test_the_next_the_latest_and_the_count_of_an_interval_agree(
     assert len(gaps) <= (1 if not days else 3)  # a fire right after a gap is nearer to the one after it
 
 
-@pytest.mark.timeout(10)  # walking from fire to fire would take minutes
+@pytest.mark.timeout(60)  # walking from fire to fire would take minutes
 def test_a_century_of_minutes_is_counted_and_looked_through_at_once() -> None:
     schedule = parse("every minute from 2026-01-01 00:00", "Europe/Berlin")
     since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2126, 1, 1, tzinfo=UTC)

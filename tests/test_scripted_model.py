@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from claude_runner.rehearsal.conversations import Conversation
 from tests.scripted_model import ScriptedModel, Step, _script_of, script, scripted_model
+from tests.support import PATIENCE
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ def prompted(*prompts: str, answers: int = 0, **more: object) -> Json:
 
 async def ask(model: ScriptedModel, body: Json, session: str = "s") -> httpx2.Response:
     headers = {"x-api-key": model.api_key, "x-claude-code-session-id": session}
-    async with httpx2.AsyncClient(trust_env=False, verify=False, timeout=10) as client:
+    async with httpx2.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client:
         return await client.post(f"{model.base_url}/v1/messages", json=body, headers=headers)
 
 
@@ -75,7 +76,7 @@ async def test_the_real_cli_follows_the_script(model: ScriptedModel, tmp_path: P
             "ANTHROPIC_API_KEY": model.api_key,
         },
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         messages: list[Message] = [message async for message in query(prompt="Was it wet?", options=options)]
     result = messages[-1]
     assert isinstance(result, ResultMessage)
@@ -222,7 +223,7 @@ async def test_a_stream_may_end_before_its_answer(model: ScriptedModel, step: St
 async def asked_to(model: ScriptedModel, step: Step) -> AsyncIterator[httpx2.Response]:
     body, headers = prompted(script(step), stream=True), {"x-api-key": model.api_key}
     async with (
-        httpx2.AsyncClient(trust_env=False, verify=False, timeout=10) as client,
+        httpx2.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client,
         client.stream("POST", f"{model.base_url}/v1/messages", json=body, headers=headers) as response,
     ):
         yield response
@@ -235,12 +236,12 @@ async def test_a_hanging_answer_ends_when_the_model_closes(step: Step) -> None:
             async with asked_to(model, step):
                 raise AssertionError("it answered")
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         async with scripted_model() as model:
             tasks.create_task(hang(model))
             await model.asked(1)
             started = time.monotonic()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 10
 
 
 async def test_a_stalled_stream_ends_when_the_model_closes() -> None:
@@ -256,12 +257,12 @@ async def test_a_stalled_stream_ends_when_the_model_closes() -> None:
             with pytest.raises(httpx2.TransportError):
                 await follow(response)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         async with scripted_model() as model:
             tasks.create_task(read(model))
             await seen.wait()
             started = time.monotonic()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_it_runs_by_itself() -> None:
             base_url, api_key = (process.stdout.readline().strip() for _ in range(2))
             headers = {"x-api-key": api_key}
             body = prompted(script({"text": "Good day."}))
-            with httpx2.Client(trust_env=False, verify=False, timeout=10) as client:
+            with httpx2.Client(trust_env=False, verify=False, timeout=PATIENCE) as client:
                 assert "Good day." in client.post(f"{base_url}/v1/messages", json=body, headers=headers).text
         finally:
             process.terminate()

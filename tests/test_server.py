@@ -19,7 +19,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 from claude_runner import __version__
-from tests.served import measured, variables
+from tests.served import PATIENCE, measured, variables
 from tests.sites import free_port
 from tests.support import content
 
@@ -64,7 +64,7 @@ def ask(process: "subprocess.Popen[bytes]", message: Mapping[str, Any]) -> dict[
 
 def end(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
     """Close the client's end and return the exit code, what is left of standard output, and standard error."""
-    out, err = process.communicate(timeout=15)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out.decode(), err.decode()
 
 
@@ -115,7 +115,7 @@ def test_the_site_tells_its_health_has_its_pages_and_ends_on_sigterm(tmp_path: P
         page = httpx2.get(f"http://127.0.0.1:{port}/")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_stdio_opens_no_port(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_stdio_opens_no_port(tmp_path: Path) -> None:
 
 def test_sse_on_a_port_in_use_exits_with_1_and_a_sentence(tmp_path: Path) -> None:
     with taken_port() as port, server(tmp_path, MCP_TRANSPORT="sse", PORT=str(port)) as process:
-        assert process.wait(15) == 1
+        assert process.wait(PATIENCE) == 1
         _, _, err = end(process)
     assert f"can't listen on 127.0.0.1:{port}" in err
     assert "set PORT to another" in err
@@ -158,14 +158,14 @@ def test_a_service_outlives_its_stdio_client_where_that_is_wanted(tmp_path: Path
         process.stdin = None
         assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_client_that_keeps_its_end_open_does_not_keep_the_server(tmp_path: Path) -> None:
     with server(tmp_path, MCP_TRANSPORT="stdio") as process:
         ask(process, INITIALIZE)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_two_servers_on_one_home_both_serve(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_the_log_tells_of_what_is_done_here_and_not_what_libraries_send() -> Non
         "    logging.getLogger(library).warning('a warning')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, timeout=60, check=True, text=True
+        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, timeout=PATIENCE, check=True, text=True
     )
     assert "ours" in done.stderr
     assert done.stderr.count("a warning") == 4
@@ -254,7 +254,7 @@ def test_the_client_configuration_can_be_pasted(tmp_path: Path) -> None:
 
 def test_the_demo_shows_a_scheduled_run_of_the_real_cli(tmp_path: Path) -> None:
     with server(tmp_path, "--demo", ONCE="1") as process:
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err.decode()
     assert "no model was asked" in out.decode()
     with closing(sqlite3.connect(tmp_path / ".demo" / "jobs.db")) as connection:
@@ -273,9 +273,9 @@ def test_the_demo_goes_on_until_interrupted(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert any(b"no model was asked" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE) == 0
     with server(tmp_path, "--demo", ONCE="1") as again:  # takes the job it made before
-        again.communicate(timeout=90)
+        again.communicate(timeout=PATIENCE)
         assert again.returncode == 0
 
 
@@ -303,7 +303,7 @@ def test_ctrl_c_ends_a_server_started_in_a_terminal(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert any(b"Scheduler loop started" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
     os.close(ours)
 
 
@@ -323,7 +323,7 @@ def test_a_service_outlives_a_client_that_dies_while_it_is_answered(tmp_path: Pa
         process.stdin = process.stdout = None
         assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("source", [os.devnull, "a file"])
@@ -335,7 +335,7 @@ def test_an_input_that_cannot_be_waited_for_is_read_to_its_end(tmp_path: Path, s
             [sys.executable, str(ROOT / "server.py")],
             stdin=stdin,
             capture_output=True,
-            timeout=20,
+            timeout=PATIENCE,
             env=variables(tmp_path, MCP_TRANSPORT="stdio"),
             check=False,
         )

@@ -56,7 +56,7 @@ class Postbox:
 @pytest.fixture
 def postbox() -> Iterator[Postbox]:
     postbox = Postbox()
-    post = Controller(postbox, hostname="127.0.0.1", port=postbox.port, ready_timeout=20)
+    post = Controller(postbox, hostname="127.0.0.1", port=postbox.port, ready_timeout=60)
     post.start()
     yield postbox
     post.stop()

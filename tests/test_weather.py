@@ -167,7 +167,7 @@ async def test_a_time_of_day_that_jumps_forward_is_noticed_at_the_next_look(
     clock.ahead = 2 * HOUR
     begun = clock.elapsed()
     await waiting
-    assert clock.elapsed() - begun < 1
+    assert clock.elapsed() - begun < PATIENCE
 
 
 async def test_a_time_of_day_that_is_set_back_is_waited_for_no_longer_than_it_looked_in_the_beginning(
@@ -180,7 +180,7 @@ async def test_a_time_of_day_that_is_set_back_is_waited_for_no_longer_than_it_lo
     await asyncio.sleep(0.1)
     clock.ahead = -HOUR
     await waiting
-    assert 0.3 <= clock.elapsed() - begun < 2
+    assert 0.3 <= clock.elapsed() - begun < PATIENCE
 
 
 async def test_a_change_is_heard_though_the_time_of_day_was_set_back() -> None:
@@ -189,7 +189,7 @@ async def test_a_change_is_heard_though_the_time_of_day_was_set_back() -> None:
     await asyncio.sleep(0.05)
     clock.ahead = -24 * HOUR
     event.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await waiting
 
 
@@ -363,7 +363,7 @@ def test_a_folder_that_cannot_be_written_ends_the_server_with_one_sentence(
     at_fault = spoil(common)
     ran = subprocess.run(
         [*bound, sys.executable, str(ROOT / "server.py")],
-        input=b"", capture_output=True, cwd="/", env=plain(common), timeout=15, check=False,
+        input=b"", capture_output=True, cwd="/", env=plain(common), timeout=PATIENCE, check=False,
     )  # fmt: skip
     err = ran.stderr.decode()
     assert (ran.returncode, ran.stdout) == (1, b"")
@@ -539,7 +539,7 @@ async def leads(app: App) -> None:
 async def is_heard(follower: App) -> None:
     """See that the leader does at once what is said to another server."""
     run_id = await follower.runs.add(NewRun("go", Trigger.QUICK), follower.clock.now())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert (await ended(follower, run_id)).state is State.FINISHED
 
 
@@ -592,7 +592,7 @@ async def test_a_server_that_cannot_reach_the_leader_costs_next_to_nothing(tmp_p
         async with background(leadership.serve()):
             begun = time.process_time()
             await asyncio.sleep(1)
-            assert time.process_time() - begun < 0.05
+            assert time.process_time() - begun < 0.3
             assert not leadership.leading
 
 
@@ -602,7 +602,7 @@ async def test_the_socket_of_a_leader_that_was_killed_is_in_nobodys_way(
     with server(tmp_path, MCP_TRANSPORT="stdio") as process:
         ask(process, INITIALIZE)
         process.kill()
-        process.wait(5)
+        process.wait(PATIENCE)
     assert (tmp_path / ".claude-runner" / "hub.sock").exists()
     async with at(tmp_path, clock) as first, at(tmp_path, clock) as second:
         await leads(first)

@@ -133,7 +133,7 @@ async def test_a_run_and_a_day_cost_what_they_may_and_it_is_told_who_spent_it(pe
 @pytest.fixture
 def postbox() -> Iterator[Postbox]:
     postbox = Postbox()
-    post = Controller(postbox, hostname="127.0.0.1", port=postbox.port, ready_timeout=20)
+    post = Controller(postbox, hostname="127.0.0.1", port=postbox.port, ready_timeout=60)
     post.start()
     yield postbox
     post.stop()

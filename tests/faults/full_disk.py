@@ -75,7 +75,7 @@ async def filled(home: Path, model: ScriptedModel, filling: Filling) -> list[str
 async def _refused(senders: Senders) -> list[str]:
     """Post until it is refused, and return what is wrong with how."""
     url = f"http://localhost:{senders.ports[0]}/webhook/{senders.prepared.works.token}"
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         answer = await http.post(url, content=b"x" * 200_000)
     error = answer.json().get("error", {})
     if answer.status_code != 503 or error.get("code") != "unavailable":
