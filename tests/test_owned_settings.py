@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from claude_runner.agent._prices import _WORDS
 from claude_runner.errors import ConflictError, InvalidError
 from claude_runner.hub import Change, Topic
 from claude_runner.jobs import STANDARD, NotifyOn, Overlap, Policy
@@ -22,6 +23,7 @@ from claude_runner.settings import (
     owners_zone,
     prices,
 )
+from claude_runner.settings._amounts import SHORT_NAMES
 from tests.parts import Parts, open_parts
 
 FIRST = OwnerSettings(
@@ -283,6 +285,7 @@ async def test_a_budget_contradicts_those_that_were_there_before(stored: StoredS
         ),
         ({"my-model": {"input": "3", "output": 2}}, "prices.my-model", "0 is for a model that is free"),
         ({"my model": {"input": 3, "output": 2}}, "prices", "is not the name of a model"),
+        ({"Sonnet[1m]": {"input": 3, "output": 2}}, "prices", "'Sonnet\\[1m\\]' is a short word"),
         ([3, 15], "prices", "give prices"),
         ({f"model-{n}": {"input": 1, "output": 1} for n in range(201)}, "prices", "at most 200"),
     ],
@@ -340,3 +343,7 @@ async def test_each_is_read_alone_as_it_is_with_all(parts: Parts, stored: Stored
     assert await parts.database.read(prices) == owned.prices
     assert await parts.database.read(job_defaults) == owned.job_defaults.or_else(STANDARD)
     assert (await parts.database.read(owners_zone)).key == "Europe/Berlin"
+
+
+def test_the_short_words_are_those_of_claude_code() -> None:
+    assert frozenset(_WORDS) == SHORT_NAMES

@@ -9,6 +9,7 @@ from claude_runner.jobs import check_model
 from claude_runner.prices import MOST_USD, Price, is_amount, is_number
 
 MAX_PRICES: Final = 200
+SHORT_NAMES: Final = frozenset({"default", "best", "opus", "opusplan", "sonnet", "haiku", "fable"})
 
 
 class FollowUpCaps(NamedTuple):
@@ -139,6 +140,12 @@ def _model(name: object) -> str:
         check_model(str(name))
     except InvalidError as error:
         raise InvalidError(str(error), field="prices") from error
+    if str(name).lower().removesuffix("[1m]") in SHORT_NAMES:
+        raise InvalidError(
+            f"{str(name)!r} is a short word, by which no price is looked up: Claude Code tells of models by their full "
+            "names, such as 'claude-sonnet-5-5'; a run that it answered shows its name",
+            field="prices",
+        )
     return str(name)
 
 
