@@ -127,14 +127,14 @@ def rules_of(c: sqlite3.Connection, job: Job | None) -> Policy:
 
 def use_of(c: sqlite3.Connection, run: Run, ending: Ending) -> Use:
     """Add what the attempt used to what those before it had."""
-    kept, said = ({}, {}) if run.attempt <= 1 else runs.usage_before(c, run)
+    kept, said, model = runs.usage_before(c, run)
     if ending.tokens is None:  # all that is known of it was written while it went on
         cost = run.cost_usd if ending.cost_usd is None else ending.cost_usd
-        return Use(None, cost, kept or None, said or None)
+        return Use(None, cost, _merged(kept, _rest(run, kept, model)) or None, said or None)
+    usage = ending.model_usage or _as_told(ending.tokens, ending.cost_usd, model)
     if run.attempt <= 1:
-        return Use(ending.tokens, ending.cost_usd, ending.model_usage, ending.session_usage)
+        return Use(ending.tokens, ending.cost_usd, usage or None, ending.session_usage)
     tokens, cost = ending.tokens, ending.cost_usd
-    usage = ending.model_usage or {}
     if ending.session_usage is not None and run.resumes:
         usage = since(ending.session_usage, said, prices(c))
         tokens, cost = account(usage)
@@ -220,6 +220,29 @@ def _count(c: sqlite3.Connection, job: Job, policy: Policy, ending: Ending, now:
     pause = Pause(now, None, PausedBy.FAILURES, f"{times}, the last with: {ending.error}")
     if jobs.pause(c, job.id, pause):
         telling.on_pause(c, job, pause, now)
+
+
+def _rest(run: Run, kept: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """Return what the attempt used by the count that was written while it went on, without that of the earlier ones."""
+    before, cost_before = account(kept) if kept else (UNTOLD, 0.0)
+    names = ("input", "output", "cache_read", "cache_write")
+    tokens = Tokens(*(max(0, getattr(run.tokens, name) - getattr(before, name)) for name in names))
+    known = run.cost_usd is not None and cost_before is not None
+    return _as_told(tokens, max(0.0, (run.cost_usd or 0.0) - (cost_before or 0.0)) if known else None, model)
+
+
+def _as_told(tokens: Tokens, cost_usd: float | None, model: str | None) -> dict[str, Any]:
+    """Return what was counted of an attempt that was cut off, in the form in which Claude Code tells it at the end."""
+    if model is None or tokens == UNTOLD:
+        return {}
+    use = {
+        "inputTokens": tokens.input,
+        "outputTokens": tokens.output,
+        "cacheReadInputTokens": tokens.cache_read,
+        "cacheCreationInputTokens": tokens.cache_write,
+        "costUSD": cost_usd or 0.0,
+    }
+    return {model: use if cost_usd is None else use | {"costBasis": "list"}}
 
 
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claude_runner import holds
+from claude_runner import holds, runs
 from claude_runner.agent import Listener, Order, Stop
 from claude_runner.app import App, open_app
 from claude_runner.attempts import conclude
@@ -18,6 +18,8 @@ from claude_runner.db import Connection
 from claude_runner.dispatcher import PATIENCE_SECONDS
 from claude_runner.holds import HoldKind
 from claude_runner.hub import Topic
+from claude_runner.jobs import OnCrash, Policy
+from claude_runner.recovery import ENDING
 from claude_runner.runs import Ending, EventKind, NewRun, Run, State, Tokens, Trigger
 from tests.parts import Parts, drafted, open_parts
 from tests.support import FakeAgent, FakeClock, ended, running, settled, until
@@ -285,3 +287,61 @@ async def test_a_run_that_waited_for_a_day_before_it_met_a_limit_waits_for_that_
     assert run is not None
     assert (await parked(parts, run, LIMIT)).state is State.PENDING
     assert run.id == run_id
+
+
+# What was used
+
+
+def used(tokens: Tokens, cost: float, model: str = "m") -> dict[str, Any]:
+    use = {"inputTokens": tokens.input, "outputTokens": tokens.output, "costUSD": cost, "costBasis": "list"}
+    return {model: use | {"cacheReadInputTokens": 0, "cacheCreationInputTokens": 0}}
+
+
+async def attempt(parts: Parts, tokens: Tokens, cost: float) -> Run:
+    """An attempt as its server has it when it is cut off."""
+    run = await parts.runs.claim("here:1", "session", parts.clock.now())
+    assert run is not None
+    await parts.runs.record(run, [], run.tokens + tokens, "m", cost_usd=(run.cost_usd or 0) + cost)
+    return run
+
+
+async def died(parts: Parts) -> Run:
+    [run] = (await parts.database.read(runs.running))["here:1"]
+    assert await parts.database.write(lambda c: conclude(c, run, ENDING, parts.clock.now()))
+    parts.clock.move(3600)
+    return await parts.runs.get(run.id)
+
+
+async def test_each_attempt_counts_once_for_its_model_however_it_was_cut_off(parts: Parts) -> None:
+    job = await parts.job(policy=Policy(on_crash=OnCrash.RETRY))
+    await parts.pending(job_id=job.id)
+    await attempt(parts, Tokens(10, 1), 0.1)
+    await died(parts)
+    run = await attempt(parts, Tokens(20, 2), 0.2)
+    told = replace(OVERLOADED, tokens=Tokens(20, 2), cost_usd=0.2, model_usage=used(Tokens(20, 2), 0.2))
+    await parked(parts, run, told)
+    parts.clock.move(3600)
+    run = await attempt(parts, Tokens(40, 4), 0.4)
+    stopped = Ending(State.ERROR, reason="timeout", error="too long", tokens=Tokens(40, 4), cost_usd=0.4)
+    done = await parked(parts, run, stopped)
+    assert done.tokens == Tokens(70, 7)
+    assert done.cost_usd == pytest.approx(0.7)
+    sums = await parts.sql(
+        "SELECT dimension, input_tokens, output_tokens, cost_usd FROM usage_shares WHERE span = 'day' ORDER BY 1"
+    )
+    assert sums == [(each, 70, 7, pytest.approx(0.7)) for each in ("job", "model")]
+
+
+async def test_of_a_run_that_dies_in_its_second_attempt_both_count_for_their_model(parts: Parts) -> None:
+    await parts.pending()
+    run = await attempt(parts, Tokens(10, 1), 0.1)
+    await parked(parts, run, replace(OVERLOADED, cost_usd=0.1, model_usage=used(Tokens(10, 1), 0.1)))
+    parts.clock.move(3600)
+    await attempt(parts, Tokens(5, 5), 0.05)
+    done = await died(parts)
+    assert (done.reason, done.tokens) == ("server_stopped", Tokens(15, 6))
+    assert done.cost_usd == pytest.approx(0.15)
+    sums = await parts.sql(
+        "SELECT input_tokens, output_tokens, cost_usd FROM usage_shares WHERE span = 'day'"
+    )
+    assert sums == [(15, 6, pytest.approx(0.15))]

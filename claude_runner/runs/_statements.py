@@ -166,11 +166,14 @@ def park(c: sqlite3.Connection, run: Run, parking: Parking) -> bool:
     return True
 
 
-def usage_before(c: sqlite3.Connection, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what earlier attempts used of each model, and what Claude Code last said of the session."""
-    row = c.execute("SELECT model_usage, session_usage FROM runs WHERE id = :id", {"id": run.id}).fetchone()
-    kept, said = (None, None) if row is None else (row["model_usage"], row["session_usage"])
-    return (json.loads(kept) if kept else {}), (json.loads(said) if said else {})
+def usage_before(c: sqlite3.Connection, run: Run) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Read what earlier attempts used of each model, what Claude Code last said of the session, and its model."""
+    select = "SELECT model_usage, session_usage, model FROM runs WHERE id = :id"
+    row = c.execute(select, {"id": run.id}).fetchone()
+    if row is None:
+        return {}, {}, None
+    kept, said = (json.loads(row[name] or "{}") for name in ("model_usage", "session_usage"))
+    return kept, said, row["model"]
 
 
 def has_begun(c: sqlite3.Connection, run: Run) -> bool:
