@@ -32,8 +32,8 @@ def fitting(part: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """Return the beginning of a value, as JSON."""
-    text = json.dumps(value)
+    """Return the beginning of a value, as JSON in the letters in which it was typed."""
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 

@@ -142,13 +142,13 @@ def _count(name: str, value: object) -> int:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidError(f"{name} is {shown(value)}; it must be a whole number", field=name)
+        raise InvalidError(f"{name} is {shown(value)}; it must be a whole number, such as 3", field=name)
     return value
 
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidError(f"{name} is {shown(value)}; it must be a number", field=name)
+        raise InvalidError(f"{name} is {shown(value)}; it must be a number, such as 1.5", field=name)
     with suppress(OverflowError):  # so large that it is none in any case
         return float(value)
     return value
