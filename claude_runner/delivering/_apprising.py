@@ -44,7 +44,7 @@ class Apprising:
         if answer["shown"] is None:
             raise InvalidError(
                 "this is no address that notifications can be sent to; give an Apprise URL "
-                f"(https://appriseit.com/services/) or a mail address, such as {', '.join(EXAMPLES)}",
+                f"(https://appriseit.com/services/) or a mail address, such as {', '.join(EXAMPLES)}{_advice(url)}",
                 field="url",
             )
         return str(answer["shown"])
@@ -133,3 +133,14 @@ async def _end(process: Process) -> None:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+def _advice(url: str) -> str:
+    """Return how an address is written that people know by another form, "" for any other."""
+    scheme, _, rest = url.strip().partition("://")
+    if not rest:
+        return ". A mail address is written with email: before it" if "@" in url else ""
+    return {
+        "https": ". JSON is posted to a https address that is written jsons:// in place of https://",
+        "http": ". JSON is posted to a http address that is written json:// in place of http://",
+    }.get(scheme.lower(), "")
