@@ -59,18 +59,29 @@ class Spending:
     rows: list[SpentBy]
 
 
-async def spending(app: App, since: str | None, until: str | None, by: By) -> Spending:
+async def spending(
+    app: App, since: str | None, until: str | None, by: By, names: tuple[str, str] = ("from", "to")
+) -> Spending:
     """Return what runs came to that ended in a stretch of time, the last 30 days where none is named.
+
+    Args:
+        app: What knows of the runs.
+        since: Where it begins.
+        until: Where it ends; now where it is left out.
+        by: What is told apart.
+        names: What the caller calls its beginning and its end.
 
     Raises:
         InvalidError: A time can't be read, the stretch is empty, or it has too many days to tell each.
     """
     zone = await owners_zone(app)
-    end = app.clock.now() if until is None else read_moment(until, "to", zone)
-    start = end - timedelta(days=USUAL_DAYS) if since is None else read_moment(since, "from", zone)
+    end = app.clock.now() if until is None else read_moment(until, names[1], zone)
+    start = end - timedelta(days=USUAL_DAYS) if since is None else read_moment(since, names[0], zone)
+    if end <= start and until is None:
+        raise InvalidError(f"{names[0]} is a time to come, and no run has ended then", field=names[0])
     if end <= start:
-        raise InvalidError("to is not later than from", field="to")
-    edges = _midnights(start, end, zone) if by is By.DAY else [start, end]
+        raise InvalidError(f"{names[1]} is not later than {names[0]}", field=names[1])
+    edges = _midnights(start, end, zone, names[0]) if by is By.DAY else [start, end]
     parts = await app.runs.usage(edges, rehearsal=app.settings.rehearsal)
     if by is By.DAY:
         rows = [
@@ -86,14 +97,14 @@ async def spending(app: App, since: str | None, until: str | None, by: By) -> Sp
     return Spending(by, begins, ends, zone.key, spent, rows)
 
 
-def _midnights(start: datetime, end: datetime, zone: ZoneInfo) -> list[datetime]:
+def _midnights(start: datetime, end: datetime, zone: ZoneInfo, name: str) -> list[datetime]:
     """Return where the days begin, from that of one instant, and where that of another ends."""
     day = start.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     edges = [day]
     while edges[-1] < end:
         if len(edges) > MOST_DAYS:
             raise InvalidError(
-                f"more than {MOST_DAYS} days can't be told one by one; ask for fewer", field="from"
+                f"more than {MOST_DAYS} days can't be told one by one; ask for fewer", field=name
             )
         edges.append(edges[-1] + timedelta(days=1))
     return edges

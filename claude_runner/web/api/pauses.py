@@ -91,4 +91,4 @@ class PauseEndpoints(EndpointGroup):
     @endpoint("GET /api/spending")
     async def show_spending(self, query: WhoseUse) -> Spending:
         """Tell what the runs of each job, webhook, model or day came to."""
-        return await spending(self.app, query.since, query.until, query.by)
+        return await spending(self.app, query.since, query.until, query.by, ("since", "until"))
