@@ -56,6 +56,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"pause_after_failures": -1}, "pause_after_failures is -1; give 0 to 1,000"),
     ({"max_cost_usd": 0}, "max_cost_usd is 0; with that nothing could run"),
     ({"max_cost_usd": "much"}, 'max_cost_usd is "much"; it must be a number'),
+    ({"max_cost_usd": "1,5"}, 'max_cost_usd is "1,5"; it must be a number, such as 1.5'),
+    ({"max_retries": "zwölf 😀"}, 'max_retries is "zwölf 😀"; it must be a whole number, such as 3'),
+    ({"max_retries": "\ud83d"}, 'max_retries is "\\ud83d"; it must be a whole number'),
     ({"max_cost_per_day_usd": -1}, "max_cost_per_day_usd is -1; with that nothing could run"),
     ({"max_cost_usd": 3, "max_cost_per_day_usd": 2}, "one run may cost 3 US dollars and all of a day 2"),
     ({"cost_breaker": 1}, "cost_breaker is 1.0; give how many times the usual cost is too much"),
@@ -221,13 +224,32 @@ async def test_budgets_and_prices_are_set_one_by_one(mcp: Mcp) -> None:
     [
         ({"budgets": {"day_usd": 0}}, "day_usd is 0; with that nothing could run"),
         ({"budgets": {"day_usd": "ten"}}, "day_usd is a number of US dollars"),
-        ({"defaults": {"heartbeat_url": "https://one.example"}}, "there is no rule 'heartbeat_url' here"),
+        ({"defaults": {"heartbeat_url": "https://one.example"}}, "heartbeat_url is decided for each job"),
+        (
+            {"defaults": {"starts_at": "2030-01-01"}},
+            "starts_at is decided for each job by itself: update_job",
+        ),
         ({"prices": {"mine": 3}}, "the price of 'mine' is"),
         ({"defaults": "often"}, "defaults is"),
     ],
 )
 async def test_defaults_that_can_not_be_are_refused(mcp: Mcp, wish: dict[str, Any], sentence: str) -> None:
     assert (await refusal(mcp, "set_policies", **wish)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("alice@example.com", "A mail address is written with email: before it"),
+        ("https://example.com/hook", "written jsons:// in place of https://"),
+        ("HTTP://127.0.0.1:9/hook", "written json:// in place of http://"),
+        ("pigeon://roof", "jsons://host/path"),
+    ],
+)
+async def test_an_address_that_is_no_channel_is_refused_with_how_it_is_written(
+    mcp: Mcp, url: str, advice: str
+) -> None:
+    assert (await refusal(mcp, "create_notification_channel", name="phone", url=url)).endswith(advice)
 
 
 async def test_a_job_is_paused_until_a_time_on_its_own_clock(mcp: Mcp) -> None:
@@ -292,6 +314,7 @@ async def test_usage_is_told_by_job_webhook_model_and_day(mcp: Mcp) -> None:
     [
         ({"from": "lately"}, 'from is "lately"; give an instant'),
         ({"from": "2026-10-02", "to": "2026-10-02"}, "to is not later than from"),
+        ({"from": "2200-01-01"}, "from is a time to come, and no run has ended then"),
         ({"from": "2020-01-01", "to": "2026-01-01", "by": "day"}, "more than 400 days"),
         ({"by": "hour"}, 'by is "hour"; it must be job, webhook, model or day'),
         ({"from_": "2026-01-01"}, "get_usage has no parameter 'from_'"),

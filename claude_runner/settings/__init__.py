@@ -1,7 +1,7 @@
 """What the owner may change while the server runs. Owns the table settings: a key and a JSON value each."""
 
 from claude_runner.settings._amounts import NOTHING, Budgets, FollowUpCaps
-from claude_runner.settings._owned import DEFAULTS, OwnerSettings, as_text, from_text
+from claude_runner.settings._owned import DEFAULTS, OF_ONE_JOB, OwnerSettings, as_text, from_text
 from claude_runner.settings._stored import (
     StoredSettings,
     allowed_tools,
@@ -17,6 +17,7 @@ from claude_runner.settings._stored import (
 __all__ = [
     "DEFAULTS",
     "NOTHING",
+    "OF_ONE_JOB",
     "Budgets",
     "FollowUpCaps",
     "OwnerSettings",

@@ -99,7 +99,8 @@ class PolicyTools(ToolGroup):
         """Change the owner's rules, budgets and prices: what is named changes, null takes it away, the rest stays.
 
         Args:
-            defaults: Rules of jobs that decide nothing themselves, as policy of create_job; not heartbeat_url.
+            defaults: Rules of jobs that decide nothing themselves, as policy of create_job; not starts_at, ends_at,
+                blackouts and heartbeat_url, which are a job's own.
             budgets: In US dollars, null for no bound: day_usd and month_usd for everything; run_usd, job_day_usd and
                 webhook_day_usd for each run, job and webhook.
             prices: Of models whose price is not known: {"model": {"input": 3, "output": 15}}, US dollars per million

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from claude_runner.app import App
+from claude_runner.errors import InvalidError
 from claude_runner.jobs import STANDARD, Policy
-from claude_runner.settings import OwnerSettings
+from claude_runner.settings import OF_ONE_JOB, OwnerSettings
 from claude_runner.views.decisions import owners_zone
 from claude_runner.views.policies import (
     check_channels,
@@ -48,6 +49,10 @@ async def set_owners_policies(app: App, wished: Mapping[str, Mapping[str, Any] |
     """
     changes = {key: dict(read_object(value, key, _EXAMPLES[key])) for key, value in wished.items()}
     if (rules := changes.pop("defaults", None)) is not None:
+        if own := [name for name, value in rules.items() if value is not None and name in OF_ONE_JOB]:
+            raise InvalidError(
+                f"{own[0]} is decided for each job by itself: update_job sets it", field=own[0]
+            )
         await check_channels(app, read_policy_changes(rules, Policy()).notify_channels)
         changes["job_defaults"] = rules
     return await _view(app, await app.stored.change(changes))
