@@ -235,6 +235,14 @@ async def test_the_page_of_a_job_says_all_its_rules_in_words(site: Site) -> None
     assert f'href="/jobs/{job.id}/edit#rules"' in page
 
 
+async def test_the_page_of_a_job_says_that_a_channel_which_it_names_is_gone(site: Site) -> None:
+    channel = await site.app.channels.add("desk", "json://127.0.0.1:9/", site.app.clock.now())
+    job = await site.job(policy=Policy(notify_channels=("desk",)))
+    assert "desk</dd>" in await site.see(f"/jobs/{job.id}")
+    await site.app.channels.remove(channel.id, site.app.clock.now())
+    assert "all channels, as there is none called desk any more</dd>" in await site.see(f"/jobs/{job.id}")
+
+
 async def test_the_preview_leaves_out_what_the_rules_do(site: Site) -> None:
     typed = {
         "cron": "0 9 * * *",

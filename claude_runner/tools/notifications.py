@@ -78,7 +78,8 @@ class NotificationTools(ToolGroup):
     async def delete_notification_channel(self, channel_id: str) -> Deleted:
         """Delete a notification channel; what still waits to be sent there is not sent.
 
-        To only silence it, use update_notification_channel with enabled=false.
+        Policies that name it tell every channel then: change them too. To only silence it, use
+        update_notification_channel with enabled=false.
 
         Args:
             channel_id: The id that list_notification_channels tells.

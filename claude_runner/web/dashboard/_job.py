@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from claude_runner.errors import InvalidError, NotFoundError
+from claude_runner.errors import InvalidError, NotFoundError, UnavailableError
 from claude_runner.jobs import STANDARD, Job, JobRow, decided_in
 from claude_runner.runs import RunQuery, RunRow, State
 from claude_runner.web.dashboard import _charts
@@ -95,11 +96,18 @@ class JobDetails:
         return {
             "warnings": warnings,
             "profile": job.profile or default,
-            "rules": list(rules_in_words(rules, clock_of(job.timezone) or ZoneInfo("UTC"))),
+            "rules": list(
+                rules_in_words(rules, clock_of(job.timezone) or ZoneInfo("UTC"), await self._channels())
+            ),
             "own_rules": decided_in(job.policy),
             "default_model": owned.default_model,
             "allowed": await self._app.stored.allowed_tools(),
         }
+
+    async def _channels(self) -> list[str] | None:
+        with suppress(UnavailableError):  # where the key is not there that opens their addresses
+            return [channel.name for channel in await self._app.channels.list()]
+        return None
 
     async def _folder(self, job: Job) -> Listing:
         return await asyncio.to_thread(listing, self._app.settings.playground / job.id)

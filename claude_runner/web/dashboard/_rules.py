@@ -1,6 +1,6 @@
 """A job's rules in words: those that hold, and what a form offers for each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -49,8 +49,14 @@ class Rule(NamedTuple):
     words: str
 
 
-def rules_in_words(policy: Policy, zone: ZoneInfo) -> Iterator[Rule]:
-    """Yield the rules that hold, complete, but for those that bound nothing; instants on the clock of a zone."""
+def rules_in_words(policy: Policy, zone: ZoneInfo, channels: Collection[str] | None = None) -> Iterator[Rule]:
+    """Yield the rules that hold, complete, but for those that bound nothing.
+
+    Args:
+        policy: The rules.
+        zone: On whose clock instants are told.
+        channels: The names of the channels that there are, `None` where that is not known.
+    """
     yield Rule("overlap", "While a run goes on", OVERLAPS[policy.overlap or Overlap.SKIP])
     yield Rule("catch_up", "After an outage", _caught_up(policy))
     yield from _times(policy, zone)
@@ -60,7 +66,7 @@ def rules_in_words(policy: Policy, zone: ZoneInfo) -> Iterator[Rule]:
         words = "after a failure" if failures == 1 else f"after {failures} failures in a row"
         yield Rule("pause_after_failures", "Pauses itself", words)
     yield from _costs(policy)
-    yield from _told(policy)
+    yield from _told(policy, channels)
     if policy.heartbeat_url:
         yield Rule("heartbeat_url", "Heartbeat", f"{urlsplit(policy.heartbeat_url).hostname} is pinged")
 
@@ -134,7 +140,7 @@ def _costs(policy: Policy) -> Iterator[Rule]:
         )
 
 
-def _told(policy: Policy) -> Iterator[Rule]:
+def _told(policy: Policy, channels: Collection[str] | None) -> Iterator[Rule]:
     if not policy.notify_on:
         yield Rule("notify_on", "Is told", "nothing")
         return
@@ -142,12 +148,14 @@ def _told(policy: Policy) -> Iterator[Rule]:
     after = policy.notify_after_failures or 1
     if after > 1 and NotifyOn.FAILURE in policy.notify_on:
         yield Rule("notify_after_failures", "Failures", f"are told from number {after} in a row on")
-    yield Rule("notify_channels", "By", _channels(policy))
+    yield Rule("notify_channels", "By", _channels(policy, channels))
 
 
-def _channels(policy: Policy) -> str:
+def _channels(policy: Policy, known: Collection[str] | None = None) -> str:
     if policy.notify_channels is None:
         return "all channels"
+    if gone := [name for name in policy.notify_channels if known is not None and name not in known]:
+        return f"all channels, as there is none called {' or '.join(gone)} any more"
     return ", ".join(policy.notify_channels) or "no channel"
 
 
