@@ -222,7 +222,7 @@ async def test_however_many_are_asked_for_at_once_no_cap_is_passed(parts: Parts)
         ('{"max_depth": 1, "max_cost_usd": 0.5}', FollowUpCaps(max_depth=1, max_cost_usd=0.5)),
         ('{"max_depth": -1, "max_runs": true, "max_cost_usd": "5"}', FollowUpCaps()),
         ('{"max_cost_usd": NaN, "max_runs": Infinity, "max_depth": null}', FollowUpCaps()),
-        ('{"max_runs": 1' + "0" * 400 + "}", FollowUpCaps(max_runs=10**400)),
+        ('{"max_runs": 1' + "0" * 400 + "}", FollowUpCaps()),
         ("[3, 10, 5]", FollowUpCaps()),
         ("three", FollowUpCaps()),
     ],

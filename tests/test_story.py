@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 KEY = "owm-4f9d1c7e2b8a6053"
 WEATHER, MAIL = "mcp__weather__get_weather", "mcp__email__send_email"
 CODE = """\
+import os
 
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError
