@@ -42,7 +42,8 @@ export async function openDialog(name, url) {
   const page = parse(await response.text());
   const body = page.querySelector("[data-dialog-body]");
   if (!body) return location.assign(url);
-  await Promise.all([...page.querySelectorAll("link[rel=stylesheet]")].map(styled));
+  const coming = [...page.querySelectorAll("script[type=module]")].map(({ src }) => import(src).catch(() => null)); // the page was left meanwhile; the form does without
+  const [modules] = await Promise.all([Promise.all(coming), ...[...page.querySelectorAll("link[rel=stylesheet]")].map(styled)]);
   dialog = Object.assign(document.createElement("dialog"), { id: `dialog-${name}` });
   dialog.setAttribute("aria-labelledby", body.querySelector("h1, h2").id);
   const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet close", textContent: "✕" });
@@ -53,10 +54,7 @@ export async function openDialog(name, url) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.showModal();
   dialog.querySelector("[autofocus]")?.focus();
-  for (const { src } of page.querySelectorAll("script[type=module]")) {
-    const module = await import(src).catch(() => null); // the page was left meanwhile; the form does without
-    module?.start?.(dialog);
-  }
+  for (const module of modules) module?.start?.(dialog); // at once, so that no key is lost on whoever types ahead
   dispatchEvent(new CustomEvent("dialog", { detail: dialog }));
   return dialog;
 }
