@@ -36,7 +36,7 @@ test: $(VENV)/dev.ready
 	@sh tests/node-tools.sh
 	@$(MAKE) --no-print-directory check
 	@rm -f .coverage .coverage.*
-	@$(RUN) -m coverage run -m pytest -n 2 --dist worksteal
+	@$(RUN) -m coverage run -m pytest -n 3 --dist worksteal
 	@$(RUN) -m coverage combine -q && $(RUN) -m coverage report
 
 check: $(VENV)/dev.ready
