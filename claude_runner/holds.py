@@ -17,7 +17,9 @@ LONGEST: Final = timedelta(hours=1)
 
 _HOLD = """
     INSERT INTO holds (kind, since, until, reason) VALUES (:kind, :now, :until, :reason)
-    ON CONFLICT (kind) DO UPDATE SET until = excluded.until, reason = excluded.reason, streak = streak + 1
+    ON CONFLICT (kind) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+        since = iif(kind IN ('paused', 'usage_limit') AND until <= :now, :now, since),
+        streak = iif(kind IN ('paused', 'usage_limit') AND until <= :now, 1, streak + 1)
     RETURNING *
 """
 _CURRENT = "SELECT * FROM holds WHERE until IS NULL OR until > :now ORDER BY since, kind"

@@ -253,6 +253,22 @@ async def test_what_a_model_said_before_it_refused_lets_nobody_go(parts: Parts) 
     assert not await parts.database.read(lambda c: holds.current(c, parts.clock.now()))
 
 
+@pytest.mark.parametrize(
+    ("kind", "streak"), [(HoldKind.PAUSED, 1), (HoldKind.USAGE_LIMIT, 1), (HoldKind.NOT_SIGNED_IN, 2)]
+)
+async def test_what_had_an_end_of_its_own_begins_anew_once_that_has_passed(
+    parts: Parts, kind: HoldKind, streak: int
+) -> None:
+    begun = parts.clock.now()
+    await parts.database.write(lambda c: holds.hold(c, kind, begun + MINUTE, "first", begun))
+    parts.clock.move(2 * MINUTE)
+    now = parts.clock.now()
+    held = await parts.database.write(lambda c: holds.hold(c, kind, now + MINUTE, "second", now))
+    assert (held.since, held.streak) == (now if streak == 1 else begun, streak)
+    held = await parts.database.write(lambda c: holds.hold(c, kind, now + 5 * MINUTE, "third", now))
+    assert held.streak == streak + 1
+
+
 # A usage limit
 
 LIMIT = Ending(State.ERROR, reason="usage_limit", error="the limit is reached", tokens=Tokens())
