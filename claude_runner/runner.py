@@ -113,7 +113,9 @@ class Runner:
 
     async def _carry_out(self, run: Run, recorder: Recorder, stop: Stop, watch: Watch) -> Ending:
         if (reached := watch.reached()) is not None:
-            return Ending(State.ERROR, reason="budget", error=f"it was not started: {reached.sentence}")
+            cost = 0.0 if run.attempt <= 1 else None  # nothing was asked; what earlier attempts cost stands
+            refusal = f"it was not started: {reached.sentence}"
+            return Ending(State.ERROR, reason="budget", error=refusal, cost_usd=cost)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(recorder.serve())

@@ -635,7 +635,7 @@ async def test_a_job_is_paused_with_the_run_that_uses_up_its_day_and_the_next_is
     assert after.is_paused(parts.clock.now())
     assert after.failures == 0
     run = await executed(parts, await parts.claimed(job_id=job.id))
-    assert (run.reason, run.cost_usd) == ("budget", None)
+    assert (run.reason, run.cost_usd) == ("budget", 0)
     assert (run.error or "").startswith("it was not started: the job's runs have cost $1.20 today")
     assert len(await told(parts)) == 1
 
@@ -647,6 +647,7 @@ async def test_a_day_that_is_used_up_begins_no_run_of_a_webhook_or_by_hand(parts
         run = await executed(parts, await parts.claimed(**changes))
         assert (run.state, run.reason) == (State.ERROR, "budget")
         assert (run.error or "").startswith("it was not started: all runs have cost $1 today")
+        assert run.cost_usd == 0  # known, though nothing was asked
 
 
 async def stopped_by_claude_code(_order: Order, listener: Listener, _stop: Stop) -> Ending:
