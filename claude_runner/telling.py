@@ -31,6 +31,9 @@ _HELD: Final = {
     HoldKind.USAGE_LIMIT: "All runs wait: the usage limit is reached",
 }
 _PAUSED: Final = "Its slots are skipped. Resume it by resume_job or on its page."
+_BUDGETS: Final = (
+    "get_usage shows what was spent by whom; update_job, update_webhook and set_policies change budgets."
+)
 
 
 def on_start(c: sqlite3.Connection, run: Run, job: Job | None, now: datetime) -> None:
@@ -137,9 +140,7 @@ def on_budget(c: sqlite3.Connection, sentence: str, job: Job | None, run: Run | 
     if run is not None and run.rehearsal:
         return
     whose = _name(c, run, job) if run is not None or job is not None else "All runs"
-    body = _lines(
-        _sentence(sentence), "get_usage shows what was spent by whom; set_policies changes the budgets."
-    )
+    body = _lines(_sentence(sentence), _BUDGETS)
     _tell(c, _policy(c, job), NotifyOn.BUDGET, Message(f"{whose}: a budget is used up", body), run, job, now)
 
 

@@ -273,6 +273,7 @@ async def test_misses_pauses_budgets_and_holds_are_told(app: App, clock: FakeClo
     assert len(await rows(app)) == 5
     assert told["Morning missed 10 runs"].body.startswith("The slots from 2026-11-22 23:59 (UTC) to ")
     assert "resume_job" in told["Morning is paused"].body
+    assert "update_job, update_webhook and set_policies" in told["Morning: a budget is used up"].body
 
 
 async def test_a_job_may_name_who_is_told_or_nobody(app: App) -> None:
