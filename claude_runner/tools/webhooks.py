@@ -80,8 +80,9 @@ class WebhookTools(ToolGroup):
             max_per_minute: How many deliveries are taken in a minute; the others are told to wait.
             max_wait_seconds: How long a sender may wait for the run's output by `?wait=seconds`; 0 where none may,
                 since whoever has the url can read it then.
-            max_cost_usd: What one of its runs may cost in US dollars; it is stopped there.
+            max_cost_usd: What one of its runs may cost in US dollars; it is stopped there. 0 is no bound.
             max_cost_per_day_usd: What its runs of one day may cost together; then they end until the next day begins.
+                0 is no bound.
             enabled: Whether it takes deliveries.
         """
         new = await decided(
