@@ -49,7 +49,7 @@ SUMMARY_OF_RUN = {
 RUN_FIELDS = SUMMARY_OF_RUN | {
     "output_length", "next_output_offset", "prompt", "tools", "tool_warnings", "input_tokens", "output_tokens",
     "cache_read_tokens", "cache_write_tokens", "session_id", "attempt", "events", "events_total", "next_events_after",
-    "commands",
+    "commands", "retries", "max_cost_usd", "waits_for",
 }  # fmt: skip
 
 Mcp = Client[Any]
