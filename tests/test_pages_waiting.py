@@ -91,4 +91,5 @@ async def test_a_run_behind_another_leads_to_it_and_one_that_is_held_says_by_wha
     held = "waits for the end of the pause of everything (moving house)"
     assert f"It {held}." in told(await site.see(f"/runs/{behind}"))
     assert held in told(await site.see(f"/runs?job={job.id}"))
+    assert "Everything is paused: moving house" in await site.see(f"/jobs/{job.id}")
     await site.app.pausing.resume_all()

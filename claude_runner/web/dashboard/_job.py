@@ -67,6 +67,7 @@ class JobDetails:
         }
         if wants(request, "glance"):
             shown["results"] = results(row)
+            shown["held"] = await self._app.pausing.held()
             shown["next_run"] = await asyncio.to_thread(next_run, job, now)
         if wants(request, "glance", "history"):
             shown["runs"] = (await self._app.runs.search(RunQuery(job_id=job.id), DRAWN)).runs
