@@ -103,6 +103,8 @@ CREATE TABLE outbox (
     CHECK ((finished_at IS NOT NULL) = (state <> 'waiting'))
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (channel_id, next_attempt_at) WHERE state = 'waiting' AND ping_url IS NULL;
+CREATE INDEX outbox_refused ON outbox (channel_id, next_attempt_at)
+    WHERE state = 'waiting' AND ping_url IS NULL AND error IS NOT NULL;
 CREATE INDEX outbox_pings ON outbox (job_id, next_attempt_at) WHERE state = 'waiting' AND ping_url IS NOT NULL;
 CREATE INDEX outbox_newest ON outbox (created_at, id, state);
 CREATE INDEX outbox_of_channel ON outbox (channel_id, created_at) WHERE ping_url IS NULL;
