@@ -453,8 +453,10 @@ async def test_a_lock_that_another_program_keeps_delays_and_loses_nothing(
 
 
 async def test_a_lock_kept_longer_than_a_write_waits_loses_no_slot_and_doubles_none(
-    tmp_path: Path, led: Led
+    tmp_path: Path, led: Led, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("claude_runner.app.open_database", partial(open_database, lock_timeout=2.0))
+
     async def act(order: Order, listener: Listener, stop: Stop) -> Ending:
         return await (led if order.prompt == "go" else FakeAgent.say_done)(order, listener, stop)
 
@@ -471,7 +473,7 @@ async def test_a_lock_kept_longer_than_a_write_waits_loses_no_slot_and_doubles_n
                 await asyncio.sleep(0.5)
                 await led.say(words)
             led.finish.set()
-            await asyncio.sleep(11)
+            await asyncio.sleep(2.5)  # with the words, longer than a write waits
             assert await call == LOCKED
             freed = app.clock.now()
         assert (await ended(app, run_id)).state is State.FINISHED
