@@ -79,6 +79,19 @@ async def test_jobs_webhooks_and_models_are_told_the_dearest_first_with_the_runs
     assert "Orders" not in behind.partition('id="found"')[2]
 
 
+async def test_the_overviews_rate_of_success_leaves_out_what_was_cancelled(site: Site) -> None:
+    await ended(site, 0.5)
+    assert "0 of 1 failed</dd>" in await site.see("/")
+    job = await site.job()
+    await site.app.pausing.pause_all()
+    await site.app.database.write(
+        lambda c: runs.insert(c, NewRun("go", Trigger.SCHEDULE, job_id=job.id), site.clock.now())
+    )
+    [waits] = (await site.app.runs.list(runs.RunFilter(job_id=job.id), 1)).runs
+    await site.app.dispatcher.cancel(waits.id)
+    assert "0 of 1 failed, 1 cancelled</dd>" in await site.see("/")
+
+
 async def test_days_are_those_of_the_owner_and_each_leads_to_its_runs(site: Site) -> None:
     """At 23:30 UTC it is the next day in Berlin."""
     late = site.clock.now().replace(hour=23, minute=30) - timedelta(days=3)
