@@ -135,9 +135,3 @@ async def open_stand_in() -> AsyncIterator[StandIn]:
             for one in server.servers:
                 one.close()
             cut()
-
-
-def free_port() -> int:
-    """Return a port at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -1,11 +1,12 @@
 """The real site on a real port, as `server.py` serves it."""
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from fastmcp import FastMCP
 
@@ -15,12 +16,15 @@ from claude_runner.tools import build_mcp
 from claude_runner.web import Site, build_site, serve_site
 from tests.support import PATIENCE
 
+_CHANCE: Final = random.SystemRandom()  # which Hypothesis seeds for nobody
+
 
 def free_port() -> int:
-    """Return a port that nobody holds at this moment."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
-        port: int = holder.getsockname()[1]
-        return port
+    """Return a port that nobody holds, and that the system gives to no one who connects before it is taken."""
+    while True:
+        port = _CHANCE.randrange(20_000, 32_000)
+        with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))):
+            return port
 
 
 def on_free_port(settings: Settings, **changes: Any) -> Settings:

@@ -22,7 +22,8 @@ from fastmcp import Client
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.shipped import EMAIL, StandIn, answered, free_port, open_server, open_stand_in, refused
+from tests.shipped import EMAIL, StandIn, answered, open_server, open_stand_in, refused
+from tests.sites import free_port
 
 Server = Client[Any]
 

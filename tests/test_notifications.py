@@ -27,7 +27,8 @@ from claude_runner.jobs import CatchUp, Fate, Job, NotifyOn, Occurrence, Pause, 
 from claude_runner.notifications import Delivery, Event, Notification
 from claude_runner.runs import Ending, NewRun, Run, State, Trigger, insert
 from tests.parts import drafted, logged
-from tests.shipped import StandIn, free_port, open_stand_in
+from tests.shipped import StandIn, open_stand_in
+from tests.sites import free_port
 from tests.support import MORNING, FakeAgent, FakeClock, content, text, until
 from tests.test_email_server import Postbox
 

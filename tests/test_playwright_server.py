@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tests.conftest import need
-from tests.shipped import PLAYWRIGHT, StandIn, answered, free_port, open_server, open_stand_in, refused
+from tests.shipped import PLAYWRIGHT, StandIn, answered, open_server, open_stand_in, refused
+from tests.sites import free_port
 from tests.support import PATIENCE
 
 Server = Client[Any]

@@ -11,7 +11,8 @@ from requests import PreparedRequest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tests.shipped import SAMPLES, StandIn, answered, free_port, open_server, open_stand_in, refused
+from tests.shipped import SAMPLES, StandIn, answered, open_server, open_stand_in, refused
+from tests.sites import free_port
 
 Server = Client[Any]
 

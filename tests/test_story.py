@@ -16,7 +16,7 @@ from fastmcp.client.transports import StdioTransport
 
 from claude_runner.config import Settings
 from tests.scripted_model import ScriptedModel, script
-from tests.shipped import free_port
+from tests.sites import free_port
 from tests.support import PATIENCE, content, text
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,8 @@ from claude_runner.runs import Ending, State, Tokens
 from tests.pages import BROWSER
 from tests.scripted_model import ScriptedModel, Step, script, scripted_model
 from tests.served import SERVER, variables
-from tests.shipped import StandIn, free_port, open_stand_in
+from tests.shipped import StandIn, open_stand_in
+from tests.sites import free_port
 from tests.support import FakeAgent, FakeClock
 from tests.test_story import Postbox
 from tests.wishes import PATIENCE, Person, switched_on, there_is
