@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -30,6 +30,32 @@ def free_port() -> int:
 def on_free_port(settings: Settings, **changes: Any) -> Settings:
     """Return the settings with a port that nobody holds, so that the site knows its own address."""
     return replace(settings, port=free_port(), **changes)
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """Answer who connects to a port, and yield that; by the end all are hung up on, also who has never asked anything.
+
+    A browser opens connections ahead, and a server's end leaves them open.
+    """
+    writers: list[asyncio.StreamWriter] = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answer(reader, writer)
+
+    async with await asyncio.start_server(meet, "127.0.0.1", 0) as server:
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for writer in writers:
+                writer.close()
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
 
 
 @asynccontextmanager

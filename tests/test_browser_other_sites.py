@@ -12,7 +12,7 @@ from claude_runner.app import App, open_app
 from claude_runner.config import Settings
 from claude_runner.jobs import JobDraft
 from tests.browser import Browsing, comes
-from tests.sites import on_free_port, serving
+from tests.sites import answering, on_free_port, serving
 from tests.support import FakeAgent
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ async def another_site() -> AsyncIterator[int]:
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
+    async with answering(answer) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

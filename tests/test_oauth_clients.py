@@ -20,6 +20,7 @@ from playwright.async_api import Browser, async_playwright
 from tests.conftest import need
 from tests.oauth import OWNER, PAGE, challenge, hidden
 from tests.served import Served, served
+from tests.sites import answering
 from tests.support import PATIENCE
 
 CLAUDE_CODE = "https://claude.ai/oauth/claude-code-client-metadata"
@@ -107,9 +108,8 @@ async def listening_client() -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://localhost:{server.sockets[0].getsockname()[1]}/callback", heard
+    async with answering(serve) as port:
+        yield f"http://localhost:{port}/callback", heard
 
 
 @pytest.mark.parametrize(("button", "name"), [("Allow", "code"), ("Don\u2019t allow", "error")])
